@@ -1,0 +1,1 @@
+//! Time as a value that is passed in, so that a test can hold it still.

@@ -1,0 +1,1 @@
+//! What the config repository says: typed, validated, with the place of every value. It does not know Git.

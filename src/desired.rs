@@ -1,0 +1,1 @@
+//! Pure: config × heads × open pull requests × releases → the environments that should exist.

@@ -1,0 +1,1 @@
+//! A client of GitHub over octocrab: what we send and what we read.

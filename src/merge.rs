@@ -1,0 +1,1 @@
+//! Pure: Kubernetes structured merge with managed fields (KEP-555).

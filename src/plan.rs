@@ -1,0 +1,1 @@
+//! Pure: manifests × inventory → a plan whose text is what a reviewer reads.

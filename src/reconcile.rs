@@ -1,0 +1,1 @@
+//! The line of the house, once: from a hint to a report.

@@ -1,0 +1,1 @@
+//! Strict Handlebars templates → parsed, checked manifests.

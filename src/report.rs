@@ -1,0 +1,1 @@
+//! Pure: an outcome → every word that is said about it on GitHub.

@@ -1,0 +1,1 @@
+//! The cluster suite: the same tests against the embedded API and, where asked for, a real API server.
