@@ -7,25 +7,25 @@
 //! The modules stand in a strict order: each may use only those above it in this list.
 //! `tests/it/house.rs` holds that order. [`reconcile`] is the line above spelled out.
 
-pub mod build;
-pub mod cli;
-pub mod clock;
-pub mod cluster;
-pub mod config;
-pub mod desired;
-pub mod embedded;
-pub mod github;
-pub mod hash;
-pub mod merge;
 pub mod name;
-pub mod plan;
-pub mod reconcile;
-pub mod render;
-pub mod report;
+pub mod hash;
 pub mod secret;
-pub mod server;
+pub mod clock;
 pub mod settings;
-pub mod source;
-pub mod store;
 pub mod telemetry;
 pub mod yaml;
+pub mod store;
+pub mod config;
+pub mod source;
+pub mod desired;
+pub mod render;
+pub mod merge;
+pub mod plan;
+pub mod build;
+pub mod cluster;
+pub mod embedded;
+pub mod report;
+pub mod github;
+pub mod reconcile;
+pub mod server;
+pub mod cli;
