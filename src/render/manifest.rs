@@ -1,0 +1,239 @@
+//! One Kubernetes object as a template made it, and the key that tells it from every other.
+//!
+//! Knows the four fields by which Kubernetes names a thing; does not know how the text was made nor what is
+//! allowed to stand in it.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::hash::{ContentHash, Hasher};
+
+/// What tells one object of a cluster from another: API group, kind, namespace and name.
+///
+/// The version is left out on purpose. `networking.k8s.io/v1beta1` and `networking.k8s.io/v1` are two ways to
+/// read the same object, and groups that handed their kinds on (`extensions` to `apps` and `networking.k8s.io`)
+/// count as the group that owns the kind today.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// The API group; empty for the core group.
+    pub group: String,
+    /// The kind, such as `Deployment`.
+    pub kind: String,
+    /// The namespace; `None` for an object of the whole cluster.
+    pub namespace: Option<String>,
+    /// The object's name.
+    pub name: String,
+}
+
+impl ObjectKey {
+    /// Makes the key of an object of the given API version, such as `apps/v1`.
+    #[must_use]
+    pub fn new(api_version: &str, kind: &str, namespace: Option<&str>, name: &str) -> Self {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        Self {
+            group: todays_group(group, kind).to_owned(),
+            kind: kind.to_owned(),
+            namespace: namespace.filter(|namespace| !namespace.is_empty()).map(str::to_owned),
+            name: name.to_owned(),
+        }
+    }
+
+    /// Reads the key out of an object, as a cluster or a template gives it. `None` where `apiVersion`, `kind` or
+    /// `metadata.name` is missing or no text.
+    #[must_use]
+    pub fn of(object: &Value) -> Option<Self> {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).filter(|s| !s.is_empty());
+        Some(Self::new(
+            text("/apiVersion")?,
+            text("/kind")?,
+            text("/metadata/namespace"),
+            text("/metadata/name")?,
+        ))
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{}/{namespace}/{}", self.kind, self.name),
+            None => write!(f, "{}/{}", self.kind, self.name),
+        }
+    }
+}
+
+/// The group that owns a kind today, for the groups that Kubernetes took apart.
+fn todays_group<'a>(group: &'a str, kind: &str) -> &'a str {
+    match (group, kind) {
+        ("extensions", "Ingress" | "NetworkPolicy") => "networking.k8s.io",
+        ("extensions", "Deployment" | "DaemonSet" | "ReplicaSet") => "apps",
+        ("extensions" | "policy", "PodSecurityPolicy") => "policy",
+        ("", "Event") => "events.k8s.io",
+        _ => group,
+    }
+}
+
+/// A rendered object with the template that made it.
+///
+/// [`Manifest::new`] checks that the object has the four fields of its key, so that the accessors cannot fail.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    object: Value,
+    key: ObjectKey,
+    /// The template's file, such as `templates/web/10-deployment.yaml.hbs`.
+    pub template: String,
+    /// The line of that file where the object begins, counted from 1.
+    pub line: u32,
+}
+
+/// Why a rendered document is no object of Kubernetes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnObject {
+    /// The document is a text, a number, a list or nothing.
+    #[error("the document is no map")]
+    NoMap,
+    /// A field of the key is missing, empty or no text.
+    #[error("`{0}` is missing or no text")]
+    Field(&'static str),
+}
+
+impl Manifest {
+    /// Takes an object made by `template` at `line`.
+    ///
+    /// # Errors
+    /// Where `apiVersion`, `kind` or `metadata.name` is missing or no text, or `metadata.namespace` is no text.
+    pub fn new(object: Value, template: impl Into<String>, line: u32) -> Result<Self, NotAnObject> {
+        let Value::Object(map) = &object else { return Err(NotAnObject::NoMap) };
+        let text = |value: Option<&Value>, field| match value {
+            Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
+            _ => Err(NotAnObject::Field(field)),
+        };
+        let metadata = map.get("metadata").and_then(Value::as_object);
+        let api_version = text(map.get("apiVersion"), "apiVersion")?;
+        let kind = text(map.get("kind"), "kind")?;
+        let name = text(metadata.and_then(|m| m.get("name")), "metadata.name")?;
+        let namespace = match metadata.and_then(|m| m.get("namespace")) {
+            None => None,
+            given => Some(text(given, "metadata.namespace")?),
+        };
+        let key = ObjectKey::new(&api_version, &kind, namespace.as_deref(), &name);
+        Ok(Self { object, key, template: template.into(), line })
+    }
+
+    /// The object: `apiVersion`, `kind`, `metadata` and the rest.
+    #[must_use]
+    pub fn object(&self) -> &Value {
+        &self.object
+    }
+
+    /// Gives the object away.
+    #[must_use]
+    pub fn into_object(self) -> Value {
+        self.object
+    }
+
+    /// The object's key.
+    #[must_use]
+    pub fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+
+    /// The API version, such as `apps/v1`.
+    #[must_use]
+    pub fn api_version(&self) -> &str {
+        self.object["apiVersion"].as_str().unwrap_or_default()
+    }
+
+    /// The kind, such as `Deployment`.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.key.kind
+    }
+
+    /// The object's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.key.name
+    }
+
+    /// The object's namespace; `None` for an object of the whole cluster.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        self.key.namespace.as_deref()
+    }
+
+    /// A label of the object.
+    #[must_use]
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.object.get("metadata")?.get("labels")?.get(name)?.as_str()
+    }
+
+    /// The hash of the object alone: two templates that make the same object make the same hash.
+    #[must_use]
+    pub fn hash(&self) -> ContentHash {
+        Hasher::new("manifest").json(&self.object).finish()
+    }
+
+    /// Where the object was made: `templates/web/10-deployment.yaml.hbs:3`.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.template, self.line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn manifest(object: Value) -> Manifest {
+        Manifest::new(object, "templates/web/10-deployment.yaml.hbs", 1).expect("an object")
+    }
+
+    #[test]
+    fn a_key_reads_as_kind_namespace_and_name() {
+        let deployment = manifest(json!({"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "api", "namespace": "shop-staging"}}));
+        assert_eq!(deployment.key().to_string(), "Deployment/shop-staging/api");
+        assert_eq!(deployment.key().group, "apps");
+        let namespace =
+            manifest(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop-staging"}}));
+        assert_eq!(namespace.key().to_string(), "Namespace/shop-staging");
+        assert_eq!(namespace.key().group, "");
+    }
+
+    #[test]
+    fn two_versions_of_one_kind_are_one_identity() {
+        let key = |version| ObjectKey::new(version, "Ingress", Some("shop"), "web");
+        assert_eq!(key("extensions/v1beta1"), key("networking.k8s.io/v1"));
+        assert_ne!(key("networking.k8s.io/v1"), key("example.com/v1"));
+    }
+
+    #[test]
+    fn the_order_of_fields_does_not_change_the_hash() {
+        let one = manifest(
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "labels": {"x": "1", "y": "2"}}}),
+        );
+        let two = manifest(
+            json!({"metadata": {"labels": {"y": "2", "x": "1"}, "name": "a"}, "kind": "Service", "apiVersion": "v1"}),
+        );
+        assert_eq!(one.hash(), two.hash());
+    }
+
+    #[test]
+    fn a_document_without_a_key_is_refused_by_the_field() {
+        let refused = |object| Manifest::new(object, "t", 1).expect_err("no object").to_string();
+        assert_eq!(refused(json!([])), "the document is no map");
+        assert_eq!(refused(json!({"kind": "Service"})), "`apiVersion` is missing or no text");
+        assert_eq!(
+            refused(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"generateName": "a-"}})),
+            "`metadata.name` is missing or no text"
+        );
+        assert_eq!(
+            refused(
+                json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "namespace": ""}})
+            ),
+            "`metadata.namespace` is missing or no text"
+        );
+    }
+}
