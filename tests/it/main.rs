@@ -1,1 +1,3 @@
 //! The stories: one file each, one binary.
+
+mod merge;
