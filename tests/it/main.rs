@@ -2,5 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 
+mod git;
+mod http_backend;
 mod merge;
+mod source;
+mod source_http;
 mod store;

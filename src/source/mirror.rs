@@ -1,0 +1,486 @@
+//! The folder of mirrors, and one mirror: who may touch it when, and what happens when it is damaged.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use git2::Repository;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use super::credentials::{Access, CredentialRequest, Credentials};
+use super::fetch::{Fetched, Job, keep};
+use super::history::{CommitInfo, Newest};
+use super::inputs::Inputs;
+use super::tree::{Heads, Reader, oid};
+use super::url::{GitHosts, RepositoryUrl};
+use super::wire::{Wire, client};
+use super::{Limits, SourceError, libgit2, lock};
+use crate::name::{BranchName, Revision};
+
+/// Reads that run at once, over all mirrors.
+const READERS: usize = 8;
+/// Fetches and pushes that run at once, over all mirrors.
+const FETCHES: usize = 8;
+/// Handles to one repository that are kept open.
+const KEPT_OPEN: usize = 4;
+
+/// What a folder of mirrors is opened with.
+#[derive(Clone)]
+pub struct MirrorOptions {
+    /// The operator's list of hosts.
+    pub hosts: GitHosts,
+    /// Where tokens come from.
+    pub credentials: Credentials,
+    /// How much is taken in.
+    pub limits: Limits,
+}
+
+impl Default for MirrorOptions {
+    fn default() -> Self {
+        Self { hosts: GitHosts::default(), credentials: Credentials::none(), limits: Limits::default() }
+    }
+}
+
+/// A folder of bare mirrors, one per repository. One process owns it.
+#[derive(Clone)]
+pub struct Mirrors(Arc<Shared>);
+
+pub(super) struct Shared {
+    dir: PathBuf,
+    hosts: Arc<GitHosts>,
+    credentials: Credentials,
+    limits: Limits,
+    client: reqwest::Client,
+    open: Mutex<HashMap<String, Mirror>>,
+    readers: Semaphore,
+    fetches: Semaphore,
+}
+
+impl Mirrors {
+    /// Opens the folder, which is made where it is missing. Mirrors in it are used as they are.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, or the HTTP client cannot be set up.
+    pub fn open(dir: &Path, options: MirrorOptions) -> Result<Self, SourceError> {
+        libgit2::prepare();
+        fs::create_dir_all(dir).map_err(|error| disk(dir, error))?;
+        let hosts = Arc::new(options.hosts);
+        let client = client(&hosts, &options.limits).map_err(|error| SourceError::Unreachable {
+            repository: "every repository".to_owned(),
+            source: Arc::new(error),
+        })?;
+        Ok(Self(Arc::new(Shared {
+            dir: dir.to_owned(),
+            hosts,
+            credentials: options.credentials,
+            limits: options.limits,
+            client,
+            open: Mutex::new(HashMap::new()),
+            readers: Semaphore::new(READERS),
+            fetches: Semaphore::new(FETCHES),
+        })))
+    }
+
+    /// The operator's list of hosts.
+    #[must_use]
+    pub fn hosts(&self) -> &GitHosts {
+        &self.0.hosts
+    }
+
+    /// The mirror of a repository: the same one for every caller. Nothing is fetched yet.
+    ///
+    /// The first address given for a repository is the one that is fetched from, until another is given.
+    #[must_use]
+    pub fn mirror(&self, url: &RepositoryUrl) -> Mirror {
+        let mut open = lock(&self.0.open);
+        if let Some(mirror) =
+            open.get(url.key()).filter(|mirror| mirror.state.url.git_address() == url.git_address())
+        {
+            return mirror.clone();
+        }
+        let state = State {
+            url: url.clone(),
+            path: self.0.dir.join(url.folder()),
+            limits: self.0.limits.clone(),
+            pool: Mutex::new(Pool { generation: 0, repos: Vec::new() }),
+            newest: Mutex::new(Newest::new()),
+            suspect: AtomicBool::new(false),
+            swept: AtomicBool::new(false),
+        };
+        let flight = Flight {
+            lock: Arc::new(tokio::sync::Mutex::new(())),
+            started: AtomicU64::new(0),
+            last: Mutex::new(None),
+        };
+        // another address for the same folder still takes its turn
+        let flight =
+            open.get(url.key()).map_or_else(|| Arc::new(flight), |mirror| Arc::clone(&mirror.flight));
+        let mirror = Mirror { shared: Arc::clone(&self.0), state: Arc::new(state), flight };
+        open.insert(url.key().to_owned(), mirror.clone());
+        mirror
+    }
+}
+
+/// The bare mirror of one repository. Clones of it are the same mirror.
+#[derive(Clone)]
+pub struct Mirror {
+    pub(super) shared: Arc<Shared>,
+    pub(super) state: Arc<State>,
+    pub(super) flight: Arc<Flight>,
+}
+
+/// What a mirror's readers and writers share.
+pub(super) struct State {
+    pub(super) url: RepositoryUrl,
+    path: PathBuf,
+    pub(super) limits: Limits,
+    pool: Mutex<Pool>,
+    pub(super) newest: Mutex<Newest>,
+    /// Something in it could not be read: the next fetch clones again.
+    pub(super) suspect: AtomicBool,
+    /// What an earlier process left behind was removed.
+    swept: AtomicBool,
+}
+
+/// Open handles to the repository. A handle from before a new clone is not taken back.
+struct Pool {
+    generation: u64,
+    repos: Vec<Repository>,
+}
+
+type Outcome = Result<Arc<Fetched>, SourceError>;
+
+/// The fetches of one mirror, one after the other.
+pub(super) struct Flight {
+    pub(super) lock: Arc<tokio::sync::Mutex<()>>,
+    started: AtomicU64,
+    /// The last fetch that ended, and its number.
+    last: Mutex<Option<(u64, Outcome)>>,
+}
+
+/// A mark in the order of a mirror's fetches: the first fetch that begins after it serves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hint(u64);
+
+impl Flight {
+    /// The fetch that served the hint; a failed one only if it began after the caller arrived.
+    fn done(&self, hint: Hint, arrived: u64) -> Option<Outcome> {
+        let last = lock(&self.last);
+        let (number, result) = last.as_ref()?;
+        (*number >= hint.0 && (result.is_ok() || *number > arrived)).then(|| result.clone())
+    }
+}
+
+impl Mirror {
+    /// The repository that it mirrors.
+    #[must_use]
+    pub fn url(&self) -> &RepositoryUrl {
+        &self.state.url
+    }
+
+    /// A mark for "something may have changed now". All who act on one hint share one fetch of it.
+    #[must_use]
+    pub fn hint(&self) -> Hint {
+        Hint(self.flight.started.load(Ordering::SeqCst) + 1)
+    }
+
+    /// Brings the mirror up to date as of now: [`fetch_for`](Self::fetch_for) a new [`hint`](Self::hint).
+    ///
+    /// # Errors
+    /// As [`fetch_for`](Self::fetch_for).
+    pub async fn fetch(&self) -> Result<Arc<Fetched>, SourceError> {
+        self.fetch_for(self.hint()).await
+    }
+
+    /// Brings the mirror up to date as of the hint, by one listing and at most one pack.
+    ///
+    /// However many callers ask for one hint, one fetch runs. A hint that comes while a fetch runs is served by the
+    /// next one, since the running one may have listed before it. A fetch goes on when its callers are gone; one that
+    /// failed is shared by those who waited for it, and tried again for those who come later.
+    ///
+    /// # Errors
+    /// When the other side cannot be reached, denies, sends too much, or lists nothing; the mirror is then as before.
+    pub async fn fetch_for(&self, hint: Hint) -> Result<Arc<Fetched>, SourceError> {
+        let arrived = self.flight.started.load(Ordering::SeqCst);
+        if let Some(done) = self.flight.done(hint, u64::MAX) {
+            return done;
+        }
+        let turn = Arc::clone(&self.flight.lock).lock_owned().await;
+        if let Some(done) = self.flight.done(hint, arrived) {
+            return done;
+        }
+        let number = self.flight.started.fetch_add(1, Ordering::SeqCst) + 1;
+        let mirror = self.clone();
+        // on a task of its own, so that the turn ends with the fetch and not with the caller
+        let task = tokio::task::spawn_blocking(move || {
+            let result = mirror.fetch_blocking(&Handle::current()).map(Arc::new);
+            *lock(&mirror.flight.last) = Some((number, result.clone()));
+            drop(turn);
+            result
+        });
+        task.await.unwrap_or_else(|_| Err(self.stopped()))
+    }
+
+    fn fetch_blocking(&self, runtime: &Handle) -> Result<Fetched, SourceError> {
+        let slot = runtime.block_on(self.shared.fetches.acquire());
+        let _slot = slot.map_err(|_| self.stopped())?;
+        match self.fetch_with_token(runtime, false) {
+            Err(SourceError::Denied { status: 401, .. }) => self.fetch_with_token(runtime, true),
+            result => result,
+        }
+    }
+
+    fn fetch_with_token(&self, runtime: &Handle, refused: bool) -> Result<Fetched, SourceError> {
+        let wire = self.wire(runtime, Access::Read, refused)?;
+        let state = &self.state;
+        let job = Job { url: &state.url, limits: &state.limits, wire };
+        let damaged = state.suspect.load(Ordering::Relaxed);
+        let first = if damaged { None } else { self.fetch_into_mirror(&job) };
+        match first {
+            Some(Err(SourceError::Corrupt { source, .. })) => {
+                tracing::warn!(repository = %state.url, error = %source, "A mirror is damaged and is cloned again.");
+            }
+            Some(result) => return result,
+            None => {}
+        }
+        let wire = self.wire(runtime, Access::Read, refused)?;
+        self.clone_again(&Job { url: &state.url, limits: &state.limits, wire })
+    }
+
+    /// Fetches into the mirror that is there; `None` when there is none, or it cannot be opened.
+    fn fetch_into_mirror(&self, job: &Job<'_>) -> Option<Result<Fetched, SourceError>> {
+        let first = !self.state.swept.swap(true, Ordering::Relaxed);
+        if first {
+            self.state.sweep();
+        }
+        let (repo, generation) = self.state.take().ok()?;
+        if first && !is_whole(&repo) {
+            tracing::warn!(repository = %self.state.url, "A mirror misses commits and is cloned again.");
+            return None;
+        }
+        let result = job.fetch(&repo);
+        self.state.give_back(repo, generation);
+        Some(result)
+    }
+
+    /// Clones into a folder beside the mirror and puts it in the mirror's place once it is complete.
+    fn clone_again(&self, job: &Job<'_>) -> Result<Fetched, SourceError> {
+        let path = &self.state.path;
+        let (fresh, old) = (path.with_extension("new"), path.with_extension("old"));
+        for leftover in [&fresh, &old] {
+            remove(leftover)?;
+        }
+        let made = Repository::init_bare(&fresh).map_err(|e| job.error("make a mirror", e));
+        let fetched = made.and_then(|repo| job.fetch(&repo));
+        let fetched = fetched.inspect_err(|_| drop(remove(&fresh)))?;
+        let mut pool = lock(&self.state.pool);
+        pool.generation += 1;
+        pool.repos.clear();
+        if path.exists() {
+            fs::rename(path, &old).map_err(|error| disk(path, error))?;
+        }
+        fs::rename(&fresh, path).map_err(|error| disk(path, error))?;
+        drop(pool);
+        self.state.suspect.store(false, Ordering::Relaxed);
+        lock(&self.state.newest).clear();
+        remove(&old)?;
+        Ok(fetched)
+    }
+
+    /// The connection with a token that is good for this repository; `None` for a local one.
+    pub(super) fn wire(
+        &self,
+        runtime: &Handle,
+        access: Access,
+        refused: bool,
+    ) -> Result<Option<Arc<Wire>>, SourceError> {
+        let url = &self.state.url;
+        if url.http_address().is_none() {
+            return Ok(None);
+        }
+        let request = CredentialRequest { url: url.clone(), access, refused };
+        let asked = async {
+            let limit = self.state.limits.idle;
+            let token = tokio::time::timeout(limit, self.shared.credentials.token(request)).await;
+            token.unwrap_or_else(|_| Err(SourceError::Deadline { repository: url.to_string(), limit }))
+        };
+        let token = runtime.block_on(asked)?;
+        Ok(Wire::new(&self.shared.client, runtime.clone(), url, token, &self.state.limits))
+    }
+
+    /// Runs `read` on a blocking thread with the mirror open. Several reads in one call are cheaper than several calls.
+    ///
+    /// # Errors
+    /// `NotFetched` before the first fetch; otherwise what `read` says.
+    pub async fn with<T, F>(&self, read: F) -> Result<T, SourceError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Reader<'_>) -> Result<T, SourceError> + Send + 'static,
+    {
+        let mirror = self.clone();
+        let Ok(_slot) = self.shared.readers.acquire().await else { return Err(self.stopped()) };
+        let task = tokio::task::spawn_blocking(move || mirror.with_blocking(read));
+        task.await.unwrap_or_else(|_| Err(self.stopped()))
+    }
+
+    /// [`with`](Self::with) on the thread of the caller.
+    ///
+    /// # Errors
+    /// As [`with`](Self::with).
+    pub fn with_blocking<T>(
+        &self,
+        read: impl FnOnce(&Reader<'_>) -> Result<T, SourceError>,
+    ) -> Result<T, SourceError> {
+        let (repo, generation) = self.state.take()?;
+        let result = read(&Reader { repo: &repo, state: &self.state });
+        self.state.give_back(repo, generation);
+        result
+    }
+
+    /// The branches and pull requests as of the last fetch.
+    ///
+    /// # Errors
+    /// As [`Reader::heads`].
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method's path is not general over the lifetime"
+    )]
+    pub async fn heads(&self) -> Result<Heads, SourceError> {
+        self.with(|reader| reader.heads()).await
+    }
+
+    /// The commit of a branch as of the last fetch.
+    ///
+    /// # Errors
+    /// As [`Reader::branch`].
+    pub async fn branch(&self, branch: &BranchName) -> Result<Revision, SourceError> {
+        let branch = branch.clone();
+        self.with(move |reader| reader.branch(&branch)).await
+    }
+
+    /// The bytes of the file at `path`.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub async fn read(&self, revision: &Revision, path: &str) -> Result<Vec<u8>, SourceError> {
+        let (revision, path) = (revision.clone(), path.to_owned());
+        self.with(move |reader| reader.read(&revision, &path)).await
+    }
+
+    /// The newest commit reachable from `head` that changed one of `inputs`.
+    ///
+    /// # Errors
+    /// As [`Reader::newest_change`].
+    pub async fn newest_change(
+        &self,
+        head: &Revision,
+        inputs: &Inputs,
+    ) -> Result<Option<Revision>, SourceError> {
+        let (head, inputs) = (head.clone(), inputs.clone());
+        self.with(move |reader| reader.newest_change(&head, &inputs)).await
+    }
+
+    /// What the commit says of itself.
+    ///
+    /// # Errors
+    /// As [`Reader::commit`].
+    pub async fn commit_info(&self, revision: &Revision) -> Result<CommitInfo, SourceError> {
+        let revision = revision.clone();
+        self.with(move |reader| reader.commit(&revision)).await
+    }
+
+    /// Keeps a commit reachable whatever happens to its branch, such as one that is deployed.
+    ///
+    /// # Errors
+    /// `NoRevision` when it is not in the mirror.
+    pub async fn keep(&self, revision: &Revision) -> Result<(), SourceError> {
+        let revision = revision.clone();
+        self.with(move |reader| {
+            reader.commit_of(&revision)?;
+            keep(reader.repo, oid(&revision)).map_err(|e| reader.error("keep a commit", e))
+        })
+        .await
+    }
+
+    pub(super) fn stopped(&self) -> SourceError {
+        SourceError::Stopped { repository: self.state.url.to_string() }
+    }
+}
+
+impl State {
+    pub(super) fn take(&self) -> Result<(Repository, u64), SourceError> {
+        let mut pool = lock(&self.pool);
+        if let Some(repo) = pool.repos.pop() {
+            return Ok((repo, pool.generation));
+        }
+        let generation = pool.generation;
+        drop(pool);
+        let repository = || self.url.to_string();
+        if !self.path.exists() {
+            return Err(SourceError::NotFetched { repository: repository() });
+        }
+        match Repository::open_bare(&self.path) {
+            Ok(repo) => Ok((repo, generation)),
+            Err(error) => {
+                self.suspect.store(true, Ordering::Relaxed);
+                Err(SourceError::Corrupt { repository: repository(), source: Arc::new(error) })
+            }
+        }
+    }
+
+    pub(super) fn give_back(&self, repo: Repository, generation: u64) {
+        let mut pool = lock(&self.pool);
+        if pool.generation == generation && pool.repos.len() < KEPT_OPEN {
+            pool.repos.push(repo);
+        }
+    }
+
+    /// Removes the locks and half-written packs of a process that was killed (catalogue G12). We own the folder, and
+    /// hold the turn.
+    fn sweep(&self) {
+        let mut folders = vec![self.path.join("refs"), self.path.join("objects/pack")];
+        let mut found = vec![self.path.join("packed-refs.lock"), self.path.join("HEAD.lock")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|end| end == "lock") || name.starts_with("pack_git2") {
+                    found.push(path);
+                }
+            }
+        }
+        for path in found {
+            if fs::remove_file(&path).is_ok() {
+                tracing::info!(file = %path.display(), "A file that a killed process left in a mirror was removed.");
+            }
+        }
+    }
+}
+
+/// Whether every ref names a commit that is there with its tree.
+fn is_whole(repo: &Repository) -> bool {
+    let Ok(references) = repo.references() else { return false };
+    references.into_iter().all(|reference| {
+        let target = reference.map(|reference| reference.target());
+        target.is_ok_and(|target| {
+            target.is_none_or(|id| repo.find_commit(id).is_ok_and(|commit| commit.tree().is_ok()))
+        })
+    })
+}
+
+fn remove(folder: &Path) -> Result<(), SourceError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(disk(folder, error)),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn disk(path: &Path, error: io::Error) -> SourceError {
+    SourceError::Disk { path: path.to_owned(), source: Arc::new(error) }
+}
