@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::hash::{ContentHash, Hasher};
 
@@ -179,6 +179,19 @@ impl Manifest {
     pub fn place(&self) -> String {
         format!("{}:{}", self.template, self.line)
     }
+
+    /// Adds labels (or annotations) to a map that `path` names, such as `["spec", "template", "metadata"]`; the map
+    /// is made where it is missing. The values given win.
+    pub(crate) fn stamp(&mut self, path: &[&str], what: &str, values: &[(String, String)]) {
+        let mut at = &mut self.object;
+        for step in path.iter().chain([&what]) {
+            let Value::Object(map) = at else { return };
+            at = map.entry(*step).or_insert_with(|| Value::Object(Map::new()));
+        }
+        if let Value::Object(map) = at {
+            map.extend(values.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -234,6 +247,20 @@ mod tests {
                 json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "namespace": ""}})
             ),
             "`metadata.namespace` is missing or no text"
+        );
+    }
+
+    #[test]
+    fn labels_are_stamped_where_the_object_has_a_place_for_them() {
+        let mut job = manifest(json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"},
+            "spec": {"template": {"spec": {}}}}));
+        let ours = [("branchline.dev/service".to_owned(), "a".to_owned())];
+        job.stamp(&["metadata"], "labels", &ours);
+        job.stamp(&["spec", "template", "metadata"], "labels", &ours);
+        assert_eq!(job.label("branchline.dev/service"), Some("a"));
+        assert_eq!(
+            job.object().pointer("/spec/template/metadata/labels"),
+            Some(&json!({"branchline.dev/service": "a"}))
         );
     }
 }

@@ -7,4 +7,5 @@ mod http_backend;
 mod merge;
 mod source;
 mod source_http;
+mod render;
 mod store;
