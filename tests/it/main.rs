@@ -1,11 +1,10 @@
 //! The stories: one file each, one binary.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
-
+mod config;
 mod git;
 mod http_backend;
 mod merge;
+mod render;
 mod source;
 mod source_http;
-mod render;
 mod store;

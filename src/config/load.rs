@@ -1,0 +1,228 @@
+//! From the files of a revision to a [`Repository`].
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+
+use super::document::{Checked, documents, project_of};
+use super::problem::{Problem, Scope};
+use super::schema::Kind;
+use super::{Document, Environment, File, Project, Repository, check, validate};
+use crate::name::{EnvironmentName, ProjectName};
+use crate::yaml::{Limits, Node, Place, read};
+
+/// Reads the files of a config repository. Files that are no part of its layout are left alone.
+#[must_use]
+pub fn load(files: impl IntoIterator<Item = File>) -> Repository {
+    let mut repository = Repository::default();
+    let mut folders: BTreeMap<ProjectName, Folder> = BTreeMap::new();
+    let mut any = false;
+    for file in files {
+        any = true;
+        let yaml = has_extension(&file.path);
+        if file.path.starts_with("templates/") {
+            repository.templates.push(file);
+        } else if file.path.starts_with("secrets/") && yaml {
+            let place = Place { file: file.path.as_str().into(), line: 1, column: 1 };
+            let problem =
+                Problem::new(place, "encrypted secrets in the config repository are not supported yet");
+            repository
+                .problems
+                .push(problem.hint("keep them in the cluster until then").within(Scope::File(file.path)));
+        } else if yaml && (file.path == "branchline.yaml" || file.path.starts_with("clusters/")) {
+            let found = documents(&file, &mut repository.problems);
+            found.into_iter().for_each(|document| repository.take(document));
+        } else if yaml && file.path.starts_with("projects/") {
+            let Some(project) = project_of(&file.path) else {
+                repository.problems.push(misplaced(&file.path));
+                continue;
+            };
+            let found = documents(&file, &mut repository.problems);
+            let folder = folders.entry(project.clone()).or_default();
+            found.into_iter().for_each(|document| folder.take(&project, document, &mut repository.problems));
+        }
+    }
+    if !any {
+        let place = Place { file: "branchline.yaml".into(), line: 1, column: 1 };
+        repository.problems.push(
+            Problem::new(place, "the config repository is empty").hint("nothing is removed because of it"),
+        );
+    }
+    for (name, folder) in folders {
+        if let Some(project) = folder.close(&name, &mut repository.problems) {
+            repository.projects.insert(name, project);
+        }
+    }
+    check::all(&mut repository);
+    repository.problems.sort_by(|a, b| (&a.place, &a.message).cmp(&(&b.place, &b.message)));
+    repository
+}
+
+/// Reads the `.branchline/service.yaml` of an app repository: fields of a service, without envelope.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn app_service(path: &str, text: &str) -> Result<Option<Node>, Vec<Problem>> {
+    let nodes = read(path, text, &Limits::config())
+        .map_err(|error| vec![Problem::new(error.place, error.message)])?;
+    let Some(node) = nodes.into_iter().next() else { return Ok(None) };
+    let problems = validate::against_app_schema(&node);
+    if problems.is_empty() { Ok(Some(node)) } else { Err(problems) }
+}
+
+fn has_extension(path: &str) -> bool {
+    let extension = path.rsplit_once('.').map(|(_, extension)| extension);
+    matches!(extension, Some("yaml" | "yml"))
+}
+
+fn misplaced(path: &str) -> Problem {
+    let place = Place { file: path.into(), line: 1, column: 1 };
+    Problem::new(place, "the file stands in no project")
+        .hint("write projects/NAME/…, where NAME takes 3 to 50 of a-z, A-Z, 0-9, - and _")
+        .within(Scope::File(path.to_owned()))
+}
+
+impl Repository {
+    fn take(&mut self, checked: Checked) {
+        let place = checked.node.nearest("/metadata/name").clone();
+        match checked.kind {
+            Kind::Config => match (checked.typed(), &self.config) {
+                (Ok(_), Some(first)) => {
+                    let problem = Problem::new(place, "there is a second `kind: Config`");
+                    self.problems.push(problem.hint(format!("the first stands at {}", first.name_place())));
+                }
+                (Ok(document), None) => self.config = Some(document),
+                (Err(problem), _) => self.problems.push(problem),
+            },
+            Kind::Cluster => {
+                let scope = Scope::File(place.file.to_string());
+                let result = insert(&mut self.clusters, checked, "cluster");
+                self.problems.extend(result.map(|problem| problem.within(scope)));
+            }
+            kind => {
+                let problem = Problem::new(
+                    place.clone(),
+                    format!("a {} stands in the folder of its project", kind.as_str()),
+                );
+                self.problems.push(
+                    problem.hint("move it to projects/NAME/").within(Scope::File(place.file.to_string())),
+                );
+            }
+        }
+    }
+}
+
+/// What was found in the folder of a project.
+#[derive(Default)]
+struct Folder {
+    project: Option<Document<super::ProjectSpec>>,
+    services: BTreeMap<super::ServiceName, Document<super::ServiceSpec>>,
+    environments: BTreeMap<EnvironmentName, Document<super::EnvironmentSpec>>,
+    releases: BTreeMap<EnvironmentName, Document<super::Releases>>,
+}
+
+impl Folder {
+    fn take(&mut self, project: &ProjectName, checked: Checked, problems: &mut Vec<Problem>) {
+        let place = checked.node.nearest("/metadata/name").clone();
+        let file = Scope::File(place.file.to_string());
+        let environment =
+            |name: &str| name.parse().map_or(file.clone(), |e| Scope::Environment(project.clone(), e));
+        let service = |name: &str| name.parse().map_or(file.clone(), |s| Scope::Service(project.clone(), s));
+        let problem = match checked.kind {
+            Kind::Project => match (checked.typed(), &self.project) {
+                (Ok(document), None) if document.name == project.as_str() => {
+                    self.project = Some(document);
+                    None
+                }
+                (Ok(document), None) => Some(
+                    Problem::new(
+                        place,
+                        format!("the project `{}` stands in the folder of `{project}`", document.name),
+                    )
+                    .hint("name the folder like the project")
+                    .within(Scope::Project(project.clone())),
+                ),
+                (Ok(_), Some(first)) => Some(
+                    Problem::new(place, format!("the project `{project}` stands here a second time"))
+                        .hint(format!("the first stands at {}", first.name_place()))
+                        .within(Scope::Project(project.clone())),
+                ),
+                (Err(problem), _) => Some(problem.within(Scope::Project(project.clone()))),
+            },
+            Kind::Service => {
+                let scope = service(&checked.name);
+                insert(&mut self.services, checked, "service").map(|problem| problem.within(scope))
+            }
+            Kind::Environment => {
+                let scope = environment(&checked.name);
+                insert(&mut self.environments, checked, "environment").map(|problem| problem.within(scope))
+            }
+            Kind::Releases => {
+                let scope = environment(&checked.name);
+                insert(&mut self.releases, checked, "set of releases").map(|problem| problem.within(scope))
+            }
+            // an add-on has been refused already, as not supported yet
+            Kind::Addon => None,
+            kind @ (Kind::Config | Kind::Cluster) => Some(
+                Problem::new(place, format!("a {} does not stand in the folder of a project", kind.as_str()))
+                    .hint("move it to branchline.yaml or clusters/")
+                    .within(file.clone()),
+            ),
+        };
+        problems.extend(problem);
+    }
+
+    /// Puts releases to their environments and gives the folder its project.
+    fn close(mut self, name: &ProjectName, problems: &mut Vec<Problem>) -> Option<Project> {
+        let mut environments = BTreeMap::new();
+        for (environment, document) in self.environments {
+            let releases = self.releases.remove(&environment);
+            environments.insert(environment, Environment { document, releases });
+        }
+        for (environment, document) in self.releases {
+            let problem = Problem::new(
+                document.name_place().clone(),
+                format!("there is no environment `{environment}` to pin releases in"),
+            );
+            problems.push(
+                problem
+                    .hint("name it like the environment")
+                    .within(Scope::File(document.node.place.file.to_string())),
+            );
+        }
+        let Some(document) = self.project else {
+            if !problems.iter().any(|problem| problem.scope == Scope::Project(name.clone())) {
+                let place =
+                    Place { file: format!("projects/{name}/project.yaml").into(), line: 1, column: 1 };
+                let problem = Problem::new(place, format!("the folder of `{name}` has no `kind: Project`"));
+                problems.push(problem.hint("write project.yaml").within(Scope::Project(name.clone())));
+            }
+            return None;
+        };
+        Some(Project { name: name.clone(), document, services: self.services, environments })
+    }
+}
+
+/// Adds a document under its name; the first of two with one name stays.
+fn insert<N, T>(into: &mut BTreeMap<N, Document<T>>, checked: Checked, what: &str) -> Option<Problem>
+where
+    N: Ord + std::str::FromStr<Err = crate::name::NameError>,
+    T: DeserializeOwned,
+{
+    let place = checked.node.nearest("/metadata/name").clone();
+    let name: N = match checked.name.parse() {
+        Ok(name) => name,
+        Err(error) => return Some(Problem::new(place, error.to_string())),
+    };
+    if let Some(first) = into.get(&name) {
+        let problem = Problem::new(place, format!("the {what} `{}` stands here a second time", checked.name));
+        return Some(problem.hint(format!("the first stands at {}", first.name_place())));
+    }
+    match checked.typed() {
+        Ok(document) => {
+            into.insert(name, document);
+            None
+        }
+        Err(problem) => Some(problem),
+    }
+}
