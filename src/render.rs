@@ -3,8 +3,11 @@
 //! Owns the templates, the text they make and what may stand in it. Pure: no clock, network, file or environment;
 //! the same values and templates give the same bytes. Does not know the config repository, Git or a cluster.
 
+mod cache;
 mod engine;
+mod explain;
 mod helpers;
+pub mod html;
 mod lint;
 pub mod manifest;
 mod output;
@@ -16,6 +19,7 @@ mod scan;
 mod template;
 mod values;
 
+pub use cache::RenderCache;
 pub use manifest::{Manifest, ObjectKey};
 pub use problem::{Problem, RenderError};
 pub use template::{Template, TemplateFile, TemplateSet};

@@ -14,6 +14,8 @@ use crate::name;
 
 /// Prints a value as a YAML scalar; put around every `{{…}}` when a template is compiled.
 pub(super) const SCALAR: &str = "scalar!";
+/// Prints a structure as one line of YAML; put in the place of `json` in `{{{json …}}}`.
+pub(super) const FLOW: &str = "flow!";
 /// Counts a step of the budget; put at the beginning of every loop's body.
 pub(super) const STEP: &str = "step!";
 /// Counts the steps that a partial costs; put at the beginning of every partial.
@@ -44,7 +46,7 @@ pub(super) fn register(registry: &mut Handlebars<'_>) {
         ("gt", |a| Ok((a.number(0)? > a.number(1)?).into())),
         ("lt", |a| Ok((a.number(0)? < a.number(1)?).into())),
         ("quote", |a| a.text(0).map(Value::String)),
-        ("json", |a| scalar::flow(a.value(0)?).map(Value::String)),
+        ("json", |a| a.value(0).map(|value| value.to_string().into())),
         ("yaml", yaml),
         ("default", default),
         ("required", required),
@@ -59,6 +61,8 @@ pub(super) fn register(registry: &mut Handlebars<'_>) {
     }
     registry.register_helper("if", Box::new(If { wanted: true }));
     registry.register_helper("unless", Box::new(If { wanted: false }));
+    let flow: Function = |a| scalar::flow(a.value(0)?).map(Value::String);
+    registry.register_helper(FLOW, Box::new(Pure { name: "json", function: flow }));
     registry.register_helper(SCALAR, Box::new(Pure { name: "value", function: print }));
     registry.register_helper(STEP, Box::new(Step("")));
     registry.register_helper(PARTIAL_STEP, Box::new(Step(PARTIAL_MARK)));

@@ -101,7 +101,7 @@ impl Rewriter<'_> {
     fn structure(&mut self, call: &mut HelperTemplate) {
         self.arguments(call);
         match call.name.as_name() {
-            Some("json") => {}
+            Some("json") => call.name = Parameter::Name(helpers::FLOW.to_owned()),
             Some("yaml") => {
                 let stands_at = self.place.1 - 1;
                 let indent = Parameter::Literal(stands_at.into());

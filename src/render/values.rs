@@ -191,3 +191,46 @@ pub(super) fn is_label_value(text: &str) -> bool {
         && edge(bytes.first())
         && edge(bytes.last())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_value_that_may_be_left_out_is_documented() {
+        let docs = include_str!("../../docs/templates.md");
+        for (parent, key, _) in OPTIONAL {
+            let name =
+                if *parent == "/environment" { format!("`environment.{key}`") } else { format!("`{key}`") };
+            assert!(docs.contains(&name), "docs/templates.md does not name {name} ({parent})");
+        }
+    }
+
+    #[test]
+    fn a_service_that_answers_requests_has_a_port_and_is_told() {
+        let values =
+            complete(&json!({"service": {"name": "web", "type": "web", "healthCheck": {"path": "/"}}}));
+        assert_eq!(values["service"]["ports"], json!([{"name": "http", "port": 8080}]));
+        assert_eq!(values["service"]["healthCheck"]["port"], "http");
+        assert_eq!(values["env"], json!([{"name": "PORT", "value": "8080", "secret": null}]));
+        let worker = complete(&json!({"service": {"name": "w", "type": "worker"}}));
+        assert_eq!(worker["env"], json!([]));
+    }
+
+    #[test]
+    fn what_is_set_stays() {
+        let values = complete(&json!({"env": [{"name": "PORT", "value": "1"}],
+            "service": {"type": "web", "ports": [{"name": "a", "port": 2}], "replicas": 0}}));
+        assert_eq!(values["env"][0]["value"], "1");
+        assert_eq!(values["service"]["replicas"], 0);
+    }
+
+    #[test]
+    fn every_text_has_a_label_value() {
+        assert_eq!(label_value("Shop_1"), "Shop_1");
+        for text in ["_shop", "shop-", "feature/x", &"a".repeat(80), "übung"] {
+            assert!(is_label_value(&label_value(text)), "{text}");
+        }
+    }
+}
