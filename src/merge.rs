@@ -49,12 +49,14 @@ pub use self::update::{Update, update};
 /// The fields of an object that a manager owns, by whatever operation and through whatever subresource.
 ///
 /// Empty where the object's `managedFields` cannot be read.
+#[must_use]
 pub fn owned(object: &Value, manager: &str) -> FieldSet {
     let entries = entries(object).into_iter().filter(|entry| entry.manager == manager);
     entries.fold(FieldSet::EMPTY, |owned, entry| owned.union(&entry.fields))
 }
 
 /// The entries of an object's `managedFields`; none where they cannot be read.
+#[must_use]
 pub fn entries(object: &Value) -> Vec<Entry> {
     managed::Managed::of(object).map(|managed| managed.0).unwrap_or_default()
 }

@@ -50,6 +50,7 @@ pub enum ApplyError {
 
 impl ApplyError {
     /// The code of the server's Status.
+    #[must_use]
     pub fn code(&self) -> u16 {
         match self {
             Self::Conflicts(_) => 409,
@@ -59,6 +60,7 @@ impl ApplyError {
     }
 
     /// The reason of the server's Status.
+    #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Conflicts(_) => "Conflict",
@@ -79,8 +81,9 @@ pub(super) struct Request<'a> {
 
 /// Applies a configuration and returns the new object with its `managedFields`.
 ///
-/// `live` must be in the stored form ([`Schema::normalize`]); the result is in it too, but has no defaults yet:
-/// the caller sets them, and resets `status` (or, for the subresource, everything else) to what it was.
+/// `live` must be in the stored form. The result is not yet: the caller decodes it ([`Schema::normalize`] drops the
+/// nulls that removal leaves), sets defaults, and resets `status` (or, for the subresource, everything else) to what
+/// it was.
 ///
 /// # Errors
 /// [`ApplyError`]: conflicts with other managers unless forced, or a configuration that does not fit its kind.
@@ -92,8 +95,11 @@ pub fn apply(
 ) -> Result<Value, ApplyError> {
     let request = Request { schema, kind: schema.of(applied), live, applied, options };
     request.check()?;
+    if let Some(object) = request.unchanged() {
+        return Ok(object);
+    }
+    request.check_types()?;
     let (mut object, managed) = request.run()?;
-    schema.normalize(request.kind, &mut object);
     if options.manager == last_applied::MANAGER {
         last_applied::refresh(&mut object, applied);
     }
@@ -102,6 +108,36 @@ pub fn apply(
 }
 
 impl Request<'_> {
+    /// The live object, where this manager applied the same before and every value still stands: nothing to do, and
+    /// by far the most frequent apply there is.
+    fn unchanged(&self) -> Option<Value> {
+        let live = self.live?;
+        if self.options.manager == last_applied::MANAGER || !self.schema.agrees(self.kind, live, self.applied)
+        {
+            return None;
+        }
+        let wanted = self.entry();
+        let entries = live.get("metadata")?.get("managedFields")?.as_array()?;
+        let mine = entries.iter().find(|entry| {
+            text(entry, "manager") == wanted.manager
+                && text(entry, "operation") == Operation::Apply.as_str()
+                && text(entry, "subresource") == wanted.subresource
+                && text(entry, "apiVersion") == wanted.api_version
+        })?;
+        let fields = FieldSet::from_fields_v1(mine.get("fieldsV1")?).ok()?;
+        (fields == self.owned_fields().difference(unowned())).then(|| live.clone())
+    }
+
+    /// What the configuration names, without what this request cannot write.
+    fn owned_fields(&self) -> FieldSet {
+        let reset = reset::fields(
+            text(self.applied, "apiVersion"),
+            text(self.applied, "kind"),
+            self.options.subresource,
+        );
+        self.schema.fields(self.kind, self.applied).difference_below(reset)
+    }
+
     fn check(&self) -> Result<(), ApplyError> {
         let version =
             |object: &Value| object.get("apiVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -115,6 +151,10 @@ impl Request<'_> {
             );
             return Err(ApplyError::BadRequest { message });
         }
+        Ok(())
+    }
+
+    fn check_types(&self) -> Result<(), ApplyError> {
         let misfits = self.schema.misfits(self.kind, self.applied, false);
         let Some(first) = misfits.first() else { return Ok(()) };
         let mut message = format!("failed to create typed patch object ({}): ", describe(self.applied));
@@ -169,23 +209,24 @@ impl Request<'_> {
         let mut entry = self.entry();
         let last = managed.take(&entry);
         let reset = reset::fields(&entry.api_version, text(self.applied, "kind"), &entry.subresource);
-        entry.fields = self.schema.fields(self.kind, self.applied).difference_below(reset);
+        entry.fields = self.owned_fields();
         let merged = match self.live {
-            Some(live) => self.schema.combine_objects(self.kind, live, self.applied),
+            Some(live) => self.schema.combine(self.kind, live, self.applied),
             None => self.applied.clone(),
         };
         let object = match &last {
             Some(last) => self.prune(merged, &last.fields, &entry.fields, &managed),
             None => merged,
         };
-        if let Some(live) = self.live.filter(|_| !managed.0.is_empty()) {
+        let mut changed = true;
+        if let Some(live) = self.live {
             let changes = self.schema.compare(self.kind, live, &object).without(reset);
             let conflicts = managed.give_up(&changes);
             if !force && !conflicts.is_empty() {
                 return Err(ApplyError::Conflicts(conflicts));
             }
+            changed = !changes.is_empty() || !same_objects(live, &object);
         }
-        let changed = self.live.is_none_or(|live| !same_objects(live, &object));
         entry.time =
             if changed { Some(self.options.now.to_owned()) } else { last.and_then(|last| last.time) };
         entry.fields = entry.fields.difference(unowned());
@@ -273,6 +314,7 @@ pub(super) fn unowned() -> &'static FieldSet {
 }
 
 /// Says whether two objects are the same but for their `managedFields`.
+#[must_use]
 pub fn same_objects(left: &Value, right: &Value) -> bool {
     let (Some(left), Some(right)) = (left.as_object(), right.as_object()) else { return same(left, right) };
     left.len() == right.len()

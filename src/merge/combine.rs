@@ -2,109 +2,118 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::path::PathElement;
-use super::schema::{Items, ListType, MapType, Schema, TypeRef};
+use super::compare::{same, same_items};
+use super::path::{PathElement, Scalar};
+use super::schema::{Items, ListType, Schema, TypeRef};
 use super::typed::{Form, key};
 
 impl Schema {
-    /// Lays an applied object over the live one, whose `managedFields` are left out: the caller writes them anew.
-    pub(super) fn combine_objects(&self, kind: TypeRef, live: &Value, applied: &Value) -> Value {
-        let (Some(left), Some(right)) = (live.as_object(), applied.as_object()) else {
-            return applied.clone();
-        };
-        let Form::Map(map) = self.get(kind).form(applied) else { return applied.clone() };
-        let mut out = self.combine_maps(map, left, right, "metadata");
-        let (none, metadata) =
-            (Map::new(), map.below("metadata").map(|(kind, _)| self.get(kind).form(applied)));
-        if let (Some(Value::Object(ours)), Some(Form::Map(map))) = (left.get("metadata"), metadata) {
-            let theirs = right.get("metadata").and_then(Value::as_object).unwrap_or(&none);
-            out.insert(
-                "metadata".into(),
-                Value::Object(self.combine_maps(map, ours, theirs, "managedFields")),
-            );
-        } else if let Some(theirs) = right.get("metadata") {
-            out.insert("metadata".into(), theirs.clone());
-        }
-        Value::Object(out)
-    }
-
-    /// Lays `applied` over `live`: leaves and atomic values are the applied ones, maps and keyed lists are joined.
-    ///
-    /// Lists keep the live order where the applied one does not say otherwise.
+    /// Lays an applied object over a copy of the live one: leaves and atomic values are the applied ones, maps and
+    /// keyed lists are joined. The live `managedFields` are left out: the caller writes them anew.
     pub(super) fn combine(&self, kind: TypeRef, live: &Value, applied: &Value) -> Value {
-        match self.get(kind).form(applied) {
-            Form::Scalar(_) => applied.clone(),
-            Form::Map(map) => match (live.as_object(), applied.as_object()) {
-                (left, right) if map.atomic || (hollow(left) && hollow(right)) => applied.clone(),
-                (Some(left), Some(right)) => Value::Object(self.combine_maps(map, left, right, "")),
-                (Some(_), None) => live.clone(),
-                (None, _) => applied.clone(),
-            },
-            Form::List(list) => match (live.as_array(), applied.as_array()) {
-                (left, right) if matches!(list.items, Items::Atomic) || (bare(left) && bare(right)) => {
-                    applied.clone()
+        let mut object = unmanaged(live);
+        self.lay(kind, &mut object, applied);
+        object
+    }
+
+    fn lay(&self, kind: TypeRef, target: &mut Value, applied: &Value) {
+        match (self.get(kind).form(applied), target, applied) {
+            (Form::Map(map), Value::Object(left), Value::Object(right)) if !map.atomic => {
+                for (name, value) in right {
+                    match (left.get_mut(name), map.below(name)) {
+                        (Some(target), Some((kind, _))) => self.lay(kind, target, value),
+                        _ => {
+                            left.insert(name.clone(), value.clone());
+                        }
+                    }
                 }
-                (Some(left), Some(right)) => Value::Array(self.combine_lists(list, left, right)),
-                (Some(_), None) => live.clone(),
-                (None, _) => applied.clone(),
-            },
-        }
-    }
-
-    /// Joins two maps, leaving out one key of both.
-    fn combine_maps(
-        &self,
-        map: &MapType,
-        live: &Map<String, Value>,
-        applied: &Map<String, Value>,
-        without: &str,
-    ) -> Map<String, Value> {
-        let mut out = Map::with_capacity(live.len().max(applied.len()));
-        for (name, left) in live.iter().filter(|(name, _)| *name != without) {
-            let joined = match (applied.get(name), map.below(name)) {
-                (Some(right), Some((kind, _))) => self.combine(kind, left, right),
-                (Some(right), None) => right.clone(),
-                (None, _) => left.clone(),
-            };
-            out.insert(name.clone(), joined);
-        }
-        for (name, right) in applied {
-            if name != without && !live.contains_key(name) {
-                out.insert(name.clone(), right.clone());
             }
+            (Form::List(list), Value::Array(left), Value::Array(right)) if !list.is_atomic() => {
+                self.lay_items(list, left, right);
+            }
+            // A null says nothing about a map or list that holds something.
+            (Form::Map(map), Value::Object(left), Value::Null) if !map.atomic && !left.is_empty() => {}
+            (Form::List(list), Value::Array(left), Value::Null) if !list.is_atomic() && !left.is_empty() => {}
+            (_, target, applied) => *target = applied.clone(),
         }
-        out
     }
 
-    /// Joins two granular lists by their keys.
+    /// Joins two granular lists by their keys. Lists keep the live order where the applied one does not say otherwise.
     ///
     /// Walks both at once. An item of the live list alone is kept where it stands; items of both come in the applied
     /// order. A live key that occurs twice cannot be merged into: the applied item replaces all of them.
-    fn combine_lists(&self, list: &ListType, live: &[Value], applied: &[Value]) -> Vec<Value> {
+    fn lay_items(&self, list: &ListType, live: &mut Vec<Value>, applied: &[Value]) {
+        if same_items(live, applied) {
+            return;
+        }
         let keys = |items: &[Value]| items.iter().filter_map(|item| key(list, item).ok()).collect::<Vec<_>>();
         let (left, right) = (keys(live), keys(applied));
         if left.len() != live.len() || right.len() != applied.len() {
-            return applied.to_vec();
+            *live = applied.to_vec();
+        } else if left == right && !repeats(&left) {
+            for (target, applied) in live.iter_mut().zip(applied) {
+                self.lay(list.element, target, applied);
+            }
+        } else {
+            let items = std::mem::take(live).into_iter().map(Some).collect();
+            *live = Walk::new(self, list.element, (&left, items), (&right, applied)).run(&left, &right);
         }
-        if left == right && !repeats(&left) {
-            return live
-                .iter()
-                .zip(applied)
-                .map(|(ours, theirs)| self.combine(list.element, ours, theirs))
-                .collect();
-        }
-        Walk::new(self, list.element, (&left, live), (&right, applied)).run(&left, &right)
     }
 }
 
-fn hollow(entries: Option<&Map<String, Value>>) -> bool {
-    entries.is_none_or(Map::is_empty)
+/// A copy without `managedFields`, which are more than half of many objects.
+fn unmanaged(object: &Value) -> Value {
+    let Value::Object(entries) = object else { return object.clone() };
+    let copied = entries.iter().map(|(name, value)| match (name.as_str(), value) {
+        ("metadata", Value::Object(metadata)) => {
+            let own = metadata.iter().filter(|(name, _)| *name != "managedFields");
+            (name.clone(), Value::Object(own.map(|(name, value)| (name.clone(), value.clone())).collect()))
+        }
+        _ => (name.clone(), value.clone()),
+    });
+    Value::Object(copied.collect())
 }
 
-fn bare(items: Option<&Vec<Value>>) -> bool {
-    items.is_none_or(Vec::is_empty)
+impl Schema {
+    /// Says whether the live value already is what it would be with `applied` laid over it.
+    ///
+    /// Asks for more than it must: lists have to be the same item by item in the same order. So a no means nothing,
+    /// and a yes saves the work.
+    pub(super) fn agrees(&self, kind: TypeRef, live: &Value, applied: &Value) -> bool {
+        match (self.get(kind).form(applied), live, applied) {
+            (Form::Map(map), Value::Object(left), Value::Object(right))
+                if !map.atomic && !right.is_empty() =>
+            {
+                right.iter().all(|(name, right)| match (left.get(name), map.below(name)) {
+                    (Some(left), Some((kind, _))) => self.agrees(kind, left, right),
+                    _ => false,
+                })
+            }
+            (Form::List(list), Value::Array(left), Value::Array(right)) if !list.is_atomic() => {
+                left.len() == right.len()
+                    && left.iter().zip(right).all(|(left, right)| {
+                        same_key(list, left, right) && self.agrees(list.element, left, right)
+                    })
+            }
+            (_, left, right) => same(left, right),
+        }
+    }
+}
+
+/// Says whether two items are the same one of a list.
+fn same_key(list: &ListType, left: &Value, right: &Value) -> bool {
+    match &list.items {
+        Items::Keyed(keys) => keys.iter().all(|(name, default)| {
+            let value = |item: &Value| item.get(&**name).map(Scalar::from).or_else(|| default.clone());
+            match (left.get(&**name), right.get(&**name)) {
+                (Some(left), Some(right)) => same(left, right),
+                _ => value(left) == value(right),
+            }
+        }),
+        Items::Set | Items::Atomic => true,
+    }
 }
 
 /// Where a key stands in the two lists.
@@ -120,7 +129,8 @@ struct Position {
 struct Walk<'a> {
     schema: &'a Schema,
     kind: TypeRef,
-    live: &'a [Value],
+    /// Each until it is taken.
+    live: Vec<Option<Value>>,
     applied: &'a [Value],
     positions: BTreeMap<&'a PathElement, Position>,
     out: Vec<Value>,
@@ -130,7 +140,7 @@ impl<'a> Walk<'a> {
     fn new(
         schema: &'a Schema,
         kind: TypeRef,
-        (left, live): (&'a [PathElement], &'a [Value]),
+        (left, live): (&'a [PathElement], Vec<Option<Value>>),
         (right, applied): (&'a [PathElement], &'a [Value]),
     ) -> Self {
         let mut positions: BTreeMap<&PathElement, Position> = BTreeMap::new();
@@ -148,14 +158,8 @@ impl<'a> Walk<'a> {
                 .and_modify(|both| (both.shared, both.applied) = (true, Some(place)))
                 .or_insert(Position { live: None, shared: false, applied: Some(place), done: false });
         }
-        Self {
-            schema,
-            kind,
-            live,
-            applied,
-            positions,
-            out: Vec::with_capacity(live.len().max(applied.len())),
-        }
+        let out = Vec::with_capacity(live.len().max(applied.len()));
+        Self { schema, kind, live, applied, positions, out }
     }
 
     fn run(mut self, left: &'a [PathElement], right: &'a [PathElement]) -> Vec<Value> {
@@ -178,7 +182,7 @@ impl<'a> Walk<'a> {
             }
             if let Some(a) = left.get(ours) {
                 if self.positions[a].applied.is_none() {
-                    self.out.push(self.live[ours].clone());
+                    self.out.extend(self.live[ours].take());
                     ours += 1;
                     continue;
                 }
@@ -200,10 +204,14 @@ impl<'a> Walk<'a> {
         let Some(position) = self.positions.get_mut(element) else { return };
         position.done = true;
         let Some(applied) = position.applied.map(|place| &self.applied[place]) else { return };
-        self.out.push(match position.live {
-            Some(place) => self.schema.combine(self.kind, &self.live[place], applied),
-            None => applied.clone(),
-        });
+        let item = position.live.and_then(|place| self.live[place].take());
+        self.out.push(item.map_or_else(
+            || applied.clone(),
+            |mut item| {
+                self.schema.lay(self.kind, &mut item, applied);
+                item
+            },
+        ));
     }
 }
 

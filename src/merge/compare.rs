@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::fieldset::{FieldSet, Node};
 use super::path::PathElement;
-use super::schema::{Items, ListType, MapType, Schema, TypeRef};
+use super::schema::{ListType, MapType, Schema, TypeRef};
 use super::typed::{Form, keyed};
 
 /// The difference between two objects. No field is in more than one of the sets; all are empty when the objects are
@@ -21,6 +21,7 @@ pub struct Comparison {
 
 impl Comparison {
     /// Says whether nothing differs.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.modified.is_empty() && self.removed.is_empty()
     }
@@ -39,6 +40,7 @@ impl Comparison {
 }
 
 /// Compares two objects by the type of the second.
+#[must_use]
 pub fn compare(schema: &Schema, before: &Value, after: &Value) -> Comparison {
     schema.compare(schema.of(after), before, after)
 }
@@ -106,6 +108,7 @@ impl Found {
 
 impl Schema {
     /// Compares two values of one type.
+    #[must_use]
     pub fn compare(&self, kind: TypeRef, before: &Value, after: &Value) -> Comparison {
         let below = self.compare_at(kind, Some(before), Some(after)).below;
         Comparison {
@@ -143,8 +146,12 @@ impl Schema {
             }
             Form::List(list) => {
                 let (left, right) = (array(before), array(after));
-                if matches!(list.items, Items::Atomic) || (left.is_empty() && right.is_empty()) {
+                if list.is_atomic() || (left.is_empty() && right.is_empty()) {
                     return Found::leaf(before, after);
+                }
+                // Most lists are as they were, and telling their items apart is what costs.
+                if same_items(left, right) {
+                    return Found::default();
                 }
                 self.compare_lists(list, left, right)
             }
@@ -238,13 +245,15 @@ pub(super) fn same(left: &Value, right: &Value) -> bool {
         (Value::Number(left), Value::Number(right)) => {
             left == right || ((left.is_f64() || right.is_f64()) && left.as_f64() == right.as_f64())
         }
-        (Value::Array(left), Value::Array(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
-        }
+        (Value::Array(left), Value::Array(right)) => same_items(left, right),
         (Value::Object(left), Value::Object(right)) => {
             left.len() == right.len()
                 && left.iter().all(|(name, value)| right.get(name).is_some_and(|other| same(value, other)))
         }
         _ => left == right,
     }
+}
+
+pub(super) fn same_items(left: &[Value], right: &[Value]) -> bool {
+    left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
 }

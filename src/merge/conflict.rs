@@ -33,11 +33,13 @@ impl Conflict {
     }
 
     /// The message of the cause: `conflict with "kubectl" using apps/v1`.
+    #[must_use]
     pub fn message(&self) -> String {
         format!("conflict with {}", self.owner())
     }
 
     /// The field of the cause: `.spec.replicas`.
+    #[must_use]
     pub fn field(&self) -> String {
         self.path.to_string()
     }

@@ -10,6 +10,7 @@ use super::path::PathElement;
 
 impl FieldSet {
     /// Writes the set as the value of `fieldsV1`.
+    #[must_use]
     pub fn to_fields_v1(&self) -> Value {
         Value::Object(self.write(false))
     }

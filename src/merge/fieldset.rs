@@ -22,6 +22,8 @@ pub(crate) struct Node {
     pub(crate) children: FieldSet,
 }
 
+type Pick<'a> = &'a dyn Fn(Option<&Node>, Option<&Node>) -> Option<Node>;
+
 impl FieldSet {
     /// The set without fields.
     pub const EMPTY: Self = Self { nodes: Vec::new() };
@@ -77,16 +79,19 @@ impl FieldSet {
     }
 
     /// Says whether there is no field in the set.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }
 
     /// Counts the fields.
+    #[must_use]
     pub fn len(&self) -> usize {
         self.nodes.iter().map(|node| usize::from(node.member) + node.children.len()).sum()
     }
 
     /// Says whether the field is in the set.
+    #[must_use]
     pub fn contains(&self, path: &Path) -> bool {
         let Some((last, way)) = path.0.split_last() else { return false };
         let mut set = self;
@@ -100,6 +105,7 @@ impl FieldSet {
     }
 
     /// Says whether every field of `other` is in this set.
+    #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         let mut mine = self.nodes.iter().peekable();
         other.nodes.iter().all(|theirs| {
@@ -149,7 +155,8 @@ impl FieldSet {
         })
     }
 
-    fn zip(&self, other: &Self, pick: &dyn Fn(Option<&Node>, Option<&Node>) -> Option<Node>) -> Self {
+    /// Walks both sets in step; `pick` makes a node of what stands at the same element in either.
+    fn zip(&self, other: &Self, pick: Pick<'_>) -> Self {
         let (mut ours, mut theirs) = (self.nodes.iter().peekable(), other.nodes.iter().peekable());
         let mut nodes = Vec::with_capacity(self.nodes.len());
         loop {
@@ -184,6 +191,7 @@ impl FieldSet {
     }
 
     /// Lists every field, in the order of [`each`](Self::each).
+    #[must_use]
     pub fn paths(&self) -> Vec<Path> {
         let mut paths = Vec::new();
         self.each(&mut |way| paths.push(Path(way.to_vec())));

@@ -16,6 +16,7 @@ pub enum Operation {
 
 impl Operation {
     /// The word in `managedFields`.
+    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Apply => "Apply",

@@ -17,6 +17,7 @@ impl Schema {
     }
 
     /// What the server starts from when it creates an object of a kind: its Go type without any field set.
+    #[must_use]
     pub fn zero(&self, kind: TypeRef) -> Value {
         let mut zero = Value::Object(Map::new());
         self.normalize(kind, &mut zero);
@@ -70,9 +71,8 @@ impl Schema {
         }
         match (found.scalar, found.format.as_deref()) {
             (Some(ScalarKind::Text), _) if default.is_some() => json!(""),
-            (Some(ScalarKind::Numeric), _) => json!(0),
+            (Some(ScalarKind::Numeric), _) | (Some(_), Some("int-or-string")) => json!(0),
             (Some(ScalarKind::Boolean), _) => json!(false),
-            (Some(_), Some("int-or-string")) => json!(0),
             (Some(_), Some("quantity")) => json!("0"),
             _ => Value::Null,
         }

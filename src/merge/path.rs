@@ -27,11 +27,13 @@ pub enum PathElement {
 
 impl PathElement {
     /// Makes a field step.
+    #[must_use]
     pub fn field(name: &str) -> Self {
         Self::Field(Arc::from(name))
     }
 
     /// Makes a list item step; the fields are sorted here.
+    #[must_use]
     pub fn key(mut fields: Vec<(Arc<str>, Scalar)>) -> Self {
         fields.sort_by(|a, b| a.0.cmp(&b.0));
         Self::Key(fields.into())
@@ -126,6 +128,7 @@ pub struct Path(pub Vec<PathElement>);
 
 impl Path {
     /// Makes a path of field names.
+    #[must_use]
     pub fn of(names: &[&str]) -> Self {
         Self(names.iter().map(|name| PathElement::field(name)).collect())
     }
@@ -197,11 +200,7 @@ impl From<&Value> for Scalar {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    reason = "whole numbers below 2^53 only"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "whole numbers below 2^53 only")]
 fn number_scalar(number: &Number) -> Scalar {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if let Some(whole) = number.as_i64() {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::fieldset::FieldSet;
 use super::path::PathElement;
-use super::schema::{Items, ListType, MapType, Schema, TypeRef};
+use super::schema::{ListType, MapType, Schema, TypeRef};
 use super::typed::{Form, key};
 
 impl Schema {
@@ -15,7 +15,7 @@ impl Schema {
             (Form::Map(map), Value::Object(entries)) if !map.atomic => {
                 self.remove_entries(map, entries, gone)
             }
-            (Form::List(list), Value::Array(items)) if !matches!(list.items, Items::Atomic) => {
+            (Form::List(list), Value::Array(items)) if !list.is_atomic() => {
                 let kept: Vec<_> =
                     items.iter().filter_map(|item| self.remove_item(list, item, gone)).collect();
                 if kept.is_empty() { Value::Null } else { Value::Array(kept) }
@@ -49,6 +49,7 @@ impl Schema {
 
     /// The part of an object that a field set names, with the keys of list items, so that the items can be told
     /// apart. What a manager's set names is what it would have to apply to own the same again.
+    #[must_use]
     pub fn extract(&self, kind: TypeRef, object: &Value, fields: &FieldSet) -> Value {
         self.extract_at(kind, object, fields).unwrap_or(Value::Null)
     }
@@ -64,7 +65,7 @@ impl Schema {
                 }
                 (!kept.is_empty()).then_some(Value::Object(kept))
             }
-            (Form::List(list), Value::Array(items)) if !matches!(list.items, Items::Atomic) => {
+            (Form::List(list), Value::Array(items)) if !list.is_atomic() => {
                 let kept: Vec<_> =
                     items.iter().filter_map(|item| self.extract_item(list, item, fields)).collect();
                 (!kept.is_empty()).then_some(Value::Array(kept))

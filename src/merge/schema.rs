@@ -2,7 +2,7 @@
 //!
 //! The built-in data is `schema/openapi.json`: the parts of a real API server's `/openapi/v3` and discovery that
 //! belong to the kinds served here, descriptions removed, and `schema/go_fields.json`: which optional fields the
-//! server's Go types leave out when they hold the zero value, which no OpenAPI document says.
+//! server's Go types leave out when they hold the zero value, which no `OpenAPI` document says.
 //! The test `the_committed_schema_is_the_servers` (tests/cluster/schema.rs) compares the first with a running server
 //! and, told to, writes it anew.
 
@@ -46,6 +46,8 @@ pub(super) struct Type {
     pub(super) map: Option<MapType>,
     /// The `format` of the document.
     pub(super) format: Option<Arc<str>>,
+    /// The texts that the document allows; empty where any is.
+    pub(super) allowed: Vec<Box<str>>,
 }
 
 /// The kinds of scalars that merging tells apart.
@@ -110,6 +112,12 @@ pub(super) enum Presence {
     Always,
 }
 
+impl ListType {
+    pub(super) fn is_atomic(&self) -> bool {
+        matches!(self.items, Items::Atomic)
+    }
+}
+
 impl MapType {
     pub(super) fn field(&self, name: &str) -> Option<&Field> {
         self.fields.binary_search_by(|field| (*field.name).cmp(name)).ok().map(|place| &self.fields[place])
@@ -126,6 +134,7 @@ impl MapType {
 
 impl Schema {
     /// The kinds that Branchline's templates and its embedded API know, as Kubernetes 1.34 defines them.
+    #[must_use]
     pub fn builtin() -> &'static Self {
         static BUILTIN: LazyLock<Schema> = LazyLock::new(|| {
             let document: Value = serde_json::from_str(include_str!("schema/openapi.json"))
@@ -155,22 +164,26 @@ impl Schema {
 
     /// The type of a kind, `None` where the schema does not know it; then [`TypeRef::DEDUCED`] is the server's answer
     /// to custom resources.
+    #[must_use]
     pub fn kind(&self, api_version: &str, kind: &str) -> Option<TypeRef> {
         self.kinds.get(api_version)?.get(kind).copied()
     }
 
     /// The type of an object by its own words, deduced where the schema does not know the kind.
+    #[must_use]
     pub fn of(&self, object: &Value) -> TypeRef {
         let text = |key| object.get(key).and_then(Value::as_str).unwrap_or_default();
         self.kind(text("apiVersion"), text("kind")).unwrap_or(TypeRef::DEDUCED)
     }
 
     /// The resources of the built-in kinds as the server's discovery lists them; empty for other schemas.
+    #[must_use]
     pub fn resources(&self) -> &[Resource] {
         &self.resources
     }
 
     /// The `gitVersion` of the server that the schema was taken from.
+    #[must_use]
     pub fn version(&self) -> &str {
         &self.version
     }
@@ -183,7 +196,7 @@ impl Schema {
 /// What a value of a type may be, for those who check or default objects field by field.
 #[derive(Debug)]
 pub enum Shape<'a> {
-    /// A scalar, with the format of the OpenAPI document (`int32`, `int-or-string`, `date-time`, …).
+    /// A scalar, with the format of the `OpenAPI` document (`int32`, `int-or-string`, `date-time`, …).
     Scalar(ScalarKind, Option<&'a str>),
     /// A list of one type.
     List(TypeRef),
@@ -220,12 +233,17 @@ impl Schema {
                 Shape::Map(*element)
             }
             Type { list: Some(list), scalar: None, .. } => Shape::List(list.element),
-            Type { scalar: Some(scalar), list: None, map: None, format } => {
+            Type { scalar: Some(scalar), list: None, map: None, format, .. } => {
                 Shape::Scalar(*scalar, format.as_deref())
             }
             Type { scalar: Some(scalar), format: Some(format), .. } => Shape::Scalar(*scalar, Some(format)),
             _ => Shape::Any,
         }
+    }
+
+    /// The texts that a scalar type allows; empty where any is.
+    pub fn allowed(&self, kind: TypeRef) -> impl Iterator<Item = &str> {
+        self.get(kind).allowed.iter().map(|text| &**text)
     }
 
     /// Finds a declared field of a struct type.

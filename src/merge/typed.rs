@@ -17,6 +17,17 @@ pub(super) enum Form<'a> {
     List(&'a ListType),
 }
 
+impl Form<'_> {
+    /// Says whether a value of this form is one field: nothing of it can be owned apart.
+    pub(super) fn is_leaf(self) -> bool {
+        match self {
+            Self::Map(map) => map.atomic,
+            Self::Scalar(_) => true,
+            Self::List(list) => list.is_atomic(),
+        }
+    }
+}
+
 impl Type {
     /// The form that a value takes. A null, or a value of a form that the type has not, gets the type's first form:
     /// map, scalar, list; [`Schema::misfits`] is what refuses the latter.
@@ -83,20 +94,19 @@ impl Schema {
     /// Every field and item that a value names: leaves, list items, entries of maps.
     ///
     /// This is what an applier comes to own. The value must fit its type; what does not is left out.
+    #[must_use]
     pub fn fields(&self, kind: TypeRef, value: &Value) -> FieldSet {
         self.fields_at(kind, value).1
     }
 
     /// Says whether the value itself is a leaf, and which fields lie below it.
     fn fields_at(&self, kind: TypeRef, value: &Value) -> (bool, FieldSet) {
-        match (self.get(kind).form(value), value) {
-            (Form::Scalar(_), _) => (true, FieldSet::EMPTY),
-            (Form::Map(map), _) if map.atomic => (true, FieldSet::EMPTY),
-            (Form::List(ListType { items: Items::Atomic, .. }), _) => (true, FieldSet::EMPTY),
-            (Form::Map(map), Value::Object(entries)) => (false, self.map_fields(map, entries)),
-            (Form::List(list), Value::Array(items)) => (false, self.list_fields(list, items)),
-            (Form::Map(_) | Form::List(_), _) => (false, FieldSet::EMPTY),
-        }
+        let below = match (self.get(kind).form(value), value) {
+            (Form::Map(map), Value::Object(entries)) if !map.atomic => self.map_fields(map, entries),
+            (Form::List(list), Value::Array(items)) if !list.is_atomic() => self.list_fields(list, items),
+            (form, _) => return (form.is_leaf(), FieldSet::EMPTY),
+        };
+        (false, below)
     }
 
     fn map_fields(&self, map: &MapType, entries: &Map<String, Value>) -> FieldSet {
@@ -169,6 +179,7 @@ impl std::fmt::Display for Misfit {
 impl Schema {
     /// Finds where a value does not fit its type: fields that are not declared, wrong types, list items without
     /// their keys and, unless `duplicates` are allowed, items that cannot be told apart.
+    #[must_use]
     pub fn misfits(&self, kind: TypeRef, value: &Value, duplicates: bool) -> Vec<Misfit> {
         let mut check = Check { schema: self, duplicates, way: Vec::new(), found: Vec::new() };
         check.value(kind, value);
@@ -248,7 +259,7 @@ impl Check<'_> {
     fn list(&mut self, list: &ListType, items: &[Value]) {
         let mut seen = HashSet::with_capacity(items.len());
         for (position, item) in items.iter().enumerate() {
-            let element = if matches!(list.items, Items::Atomic) {
+            let element = if list.is_atomic() {
                 PathElement::Index(i64::try_from(position).unwrap_or(i64::MAX))
             } else {
                 match key(list, item) {
@@ -256,7 +267,7 @@ impl Check<'_> {
                     Err(problem) => return self.report(format!("element {position}: {problem}")),
                 }
             };
-            if !self.duplicates && !matches!(list.items, Items::Atomic) && !seen.insert(element.to_string()) {
+            if !self.duplicates && !list.is_atomic() && !seen.insert(element.to_string()) {
                 self.report(format!("duplicate entries for key {element}"));
             }
             self.below(element, list.element, item);

@@ -1,4 +1,4 @@
-//! From OpenAPI v3 definitions to types, by the rules of the server's own conversion.
+//! From `OpenAPI` v3 definitions to types, by the rules of the server's own conversion.
 //!
 //! `x-kubernetes-list-type` (else the patch strategy) says how items are told apart, `x-kubernetes-map-type` whether a
 //! map or struct is one value. Both also stand on a reference, and then hold for that field alone.
@@ -82,6 +82,7 @@ fn untyped() -> Type {
         list: Some(ListType { element: TypeRef::UNTYPED, items: Items::Atomic }),
         map: Some(MapType { fields: Vec::new(), element: Some(TypeRef::UNTYPED), atomic: true }),
         format: None,
+        allowed: Vec::new(),
     }
 }
 
@@ -135,7 +136,8 @@ impl Reader<'_> {
         let list = if matches!(kind, Some("array") | None) { Some(self.list(name, schema)?) } else { None };
         let map =
             if matches!(kind, Some("object") | None) { Some(self.map(name, schema, facts)?) } else { None };
-        Ok(Type { scalar, list, map, format: format.map(Arc::from) })
+        let allowed = strings(schema.get("enum")).map(Box::from).collect();
+        Ok(Type { scalar, list, map, format: format.map(Arc::from), allowed })
     }
 
     fn list(&mut self, name: &str, schema: &Value) -> Result<ListType, SchemaError> {

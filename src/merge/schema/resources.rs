@@ -48,6 +48,7 @@ pub struct Subresource {
 
 impl Resource {
     /// The `apiVersion` of its objects: `v1`, `apps/v1`.
+    #[must_use]
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
     }

@@ -1,0 +1,237 @@
+//! A story: one object, several managers, a dozen writes.
+
+use http::Method;
+use kube::Client;
+use serde_json::{Map, Value, json};
+
+use super::config::{KINDS, Kind};
+use super::random::Random;
+use crate::server::{Answer, send};
+
+/// What is done with one object.
+#[derive(Clone, Debug)]
+pub(crate) struct Story {
+    pub(crate) kind: Kind,
+    pub(crate) name: String,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// One write.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// Server-side apply.
+    Apply { manager: &'static str, force: bool, config: Value },
+    /// POST.
+    Create { manager: &'static str, config: Value },
+    /// GET, edit, PUT.
+    Replace { manager: &'static str, over: Value, drop: usize },
+    /// A JSON merge patch.
+    Patch { manager: &'static str, patch: Value },
+    /// DELETE.
+    Delete,
+}
+
+const MANAGERS: [&str; 3] = ["alice", "bob", "branchline"];
+
+impl Story {
+    /// The story of a seed.
+    pub(crate) fn of(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let kind = *random.pick(&KINDS);
+        let name = format!("twin-{seed}");
+        let mut steps = Vec::new();
+        for position in 0..4 + random.below(9) {
+            steps.push(step(&mut random, kind, &name, position == 0));
+        }
+        Self { kind, name, steps }
+    }
+}
+
+fn step(random: &mut Random, kind: Kind, name: &str, first: bool) -> Step {
+    let manager = *random.pick(&MANAGERS);
+    let whole = first || random.percent(40);
+    let config = kind.config(random, name, whole);
+    match random.below(100) {
+        _ if first && random.percent(70) => Step::Apply { manager, force: random.percent(30), config },
+        _ if first => Step::Create { manager, config },
+        0..50 => Step::Apply { manager, force: random.percent(40), config },
+        50..70 => Step::Replace { manager, over: config, drop: random.below(60) },
+        70..94 => Step::Patch { manager, patch: with_nulls(random, config) },
+        94..97 => Step::Create { manager, config },
+        _ => Step::Delete,
+    }
+}
+
+/// A configuration as a merge patch, some of whose fields ask to be removed.
+fn with_nulls(random: &mut Random, mut config: Value) -> Value {
+    let mut paths = Vec::new();
+    maps(&config, String::new(), &mut paths);
+    for path in paths {
+        if random.percent(15) && !path.starts_with("/apiVersion") {
+            if let Some(entries) = config.pointer_mut(&path).and_then(Value::as_object_mut) {
+                let keys: Vec<String> = entries.keys().filter(|key| *key != "name").cloned().collect();
+                if !keys.is_empty() {
+                    entries.insert(random.pick(&keys).clone(), Value::Null);
+                }
+            }
+        }
+    }
+    if let Some(entries) = config.as_object_mut() {
+        entries.retain(|_, value| !value.is_null());
+        for name in ["apiVersion", "kind"] {
+            entries.shift_remove(name);
+        }
+    }
+    config
+}
+
+/// Pointers to the maps inside a value that are not the value itself.
+fn maps(value: &Value, way: String, found: &mut Vec<String>) {
+    if let Value::Object(entries) = value {
+        for (name, value) in entries {
+            let way = format!("{way}/{}", name.replace('~', "~0").replace('/', "~1"));
+            if value.is_object() {
+                found.push(way.clone());
+                maps(value, way, found);
+            }
+        }
+    }
+}
+
+/// Pointers to what can be dropped from a live object: everything below `spec`, `data` and the labels.
+fn droppable(object: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    for root in ["/spec", "/data", "/metadata/labels", "/metadata/annotations", "/imagePullSecrets"] {
+        if let Some(value) = object.pointer(root) {
+            leaves(value, root.to_owned(), &mut found);
+        }
+    }
+    found
+}
+
+fn leaves(value: &Value, way: String, found: &mut Vec<String>) {
+    match value {
+        Value::Object(entries) => {
+            let mut names: Vec<_> = entries.keys().collect();
+            names.sort();
+            for name in names {
+                let below = format!("{way}/{}", name.replace('~', "~0").replace('/', "~1"));
+                found.push(below.clone());
+                leaves(&entries[name], below, found);
+            }
+        }
+        Value::Array(items) => {
+            for (position, item) in items.iter().enumerate() {
+                leaves(item, format!("{way}/{position}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The object that a PUT sends: the live one with some of its fields set and perhaps one dropped.
+pub(crate) fn edited(live: &Value, over: &Value, drop: usize) -> Value {
+    let mut object = live.clone();
+    overlay(&mut object, over);
+    let paths = droppable(&object);
+    if let Some(path) = paths.get(drop) {
+        let (parent, name) = path.rsplit_once('/').expect("every pointer has a slash");
+        let name = name.replace("~1", "/").replace("~0", "~");
+        match object.pointer_mut(parent) {
+            Some(Value::Object(entries)) => drop_entry(entries, &name),
+            Some(Value::Array(items)) => drop_item(items, &name),
+            _ => {}
+        }
+    }
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.shift_remove("resourceVersion");
+        // The controller may have written it anew meanwhile: sending the old one would take it from him.
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.shift_remove("deployment.kubernetes.io/revision");
+        }
+    }
+    object
+}
+
+fn drop_entry(entries: &mut Map<String, Value>, name: &str) {
+    entries.shift_remove(name);
+}
+
+fn drop_item(items: &mut Vec<Value>, position: &str) {
+    if let Ok(position) = position.parse::<usize>() {
+        items.remove(position);
+    }
+}
+
+fn overlay(target: &mut Value, over: &Value) {
+    match (target, over) {
+        (Value::Object(target), Value::Object(over)) => {
+            for (name, value) in over {
+                overlay(target.entry(name.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (target, over) => *target = over.clone(),
+    }
+}
+
+impl Step {
+    /// Does it, with the object as it was read before.
+    pub(crate) async fn run(
+        &self,
+        client: &Client,
+        namespace: &str,
+        story: &Story,
+        live: Option<&Value>,
+    ) -> anyhow::Result<Option<Answer>> {
+        let collection = story.kind.path(namespace);
+        let object = format!("{collection}/{}", story.name);
+        let json = "application/json";
+        Ok(Some(match self {
+            Self::Apply { manager, force, config } => {
+                let path = format!("{object}?fieldManager={manager}&force={force}");
+                send(client, Method::PATCH, &path, "application/apply-patch+yaml", Some(config)).await?
+            }
+            Self::Create { manager, config } => {
+                send(
+                    client,
+                    Method::POST,
+                    &format!("{collection}?fieldManager={manager}"),
+                    json,
+                    Some(config),
+                )
+                .await?
+            }
+            Self::Replace { manager, over, drop } => {
+                let Some(live) = live else { return Ok(None) };
+                let path = format!("{object}?fieldManager={manager}");
+                send(client, Method::PUT, &path, json, Some(&edited(live, over, *drop))).await?
+            }
+            Self::Patch { manager, patch } => {
+                let path = format!("{object}?fieldManager={manager}");
+                send(client, Method::PATCH, &path, "application/merge-patch+json", Some(patch)).await?
+            }
+            Self::Delete => {
+                send(client, Method::DELETE, &object, json, Some(&json!({"propagationPolicy": "Background"})))
+                    .await?
+            }
+        }))
+    }
+
+    /// The manager that writes.
+    pub(crate) fn manager(&self) -> &'static str {
+        match self {
+            Self::Apply { manager, .. }
+            | Self::Create { manager, .. }
+            | Self::Replace { manager, .. }
+            | Self::Patch { manager, .. } => manager,
+            Self::Delete => "",
+        }
+    }
+}
+
+/// Reads the object; `None` where it is not there.
+pub(crate) async fn read(client: &Client, namespace: &str, story: &Story) -> anyhow::Result<Option<Value>> {
+    let path = format!("{}/{}", story.kind.path(namespace), story.name);
+    let answer = send(client, Method::GET, &path, "application/json", None).await?;
+    Ok((answer.code == 200).then_some(answer.body))
+}
