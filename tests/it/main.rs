@@ -1,6 +1,7 @@
 //! The stories: one file each, one binary.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 
+mod build;
 mod config;
 mod git;
 mod http_backend;
