@@ -28,7 +28,6 @@ pub use explain::explain;
 pub use load::{app_service, load};
 pub use merge::Effective;
 pub use problem::{Problem, Scope, Severity};
-pub(crate) use validate::did_you_mean;
 
 use crate::name::{ClusterName, EnvironmentName, ProjectName, ServiceName};
 use environment::{EnvironmentSpec, Releases};

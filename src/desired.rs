@@ -1,1 +1,360 @@
 //! Pure: config × heads × open pull requests × releases → the environments that should exist.
+//!
+//! [`lookups()`] says what must be asked of the app repositories; [`desired`] takes the answers and returns every
+//! environment with its services: which revision, what is built from it, and the values that its template is given.
+//! Nothing here reads Git, a clock or a cluster, so the same answers give the same environments.
+
+mod host;
+mod lookup;
+mod preview;
+mod resolve;
+mod values;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+pub use host::Hosts;
+pub use lookup::{Found, Lookup, LookupKey, lookups};
+pub use preview::{PullRequest, environment_name};
+
+use crate::config::environment::{Follow, Release};
+use crate::config::root::ClusterType;
+use crate::config::service::{AutoDeploy, Builder, ServiceType};
+use crate::config::{self, Effective, Problem, Repository};
+use crate::name::{
+    BranchName, EnvironmentName, LABEL, Namespace, ProjectName, PullNumber, Revision, ServiceName, k8s_name,
+};
+
+/// Where the services of an environment run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runtime {
+    /// As processes of this machine.
+    Process,
+    /// As containers of a cluster.
+    Cluster,
+}
+
+/// Everything that decides what should exist.
+pub struct Inputs<'a> {
+    /// What the config repository says.
+    pub config: &'a Repository,
+    /// What the app repositories answered to the lookups.
+    pub found: &'a BTreeMap<LookupKey, Found>,
+    /// The open pull requests of the app repositories.
+    pub pulls: &'a [PullRequest],
+    /// The revision that each service runs, for those that are not deployed by themselves.
+    pub deployed: &'a BTreeMap<(ProjectName, EnvironmentName, ServiceName), Revision>,
+    /// Where the embedded cluster runs its pods.
+    pub embedded: Runtime,
+    /// How hosts become URLs.
+    pub hosts: &'a Hosts,
+    /// The port on 127.0.0.1 at which the Service of a namespace is reached, on the process runtime.
+    pub addresses: &'a dyn Fn(&Namespace, &str) -> u16,
+}
+
+/// An environment that should exist.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Environment {
+    /// Its project.
+    pub project: ProjectName,
+    /// Its name.
+    pub name: EnvironmentName,
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// The cluster it runs on, and how that one is reached.
+    pub cluster: (String, ClusterType),
+    /// How its services run.
+    pub runtime: Runtime,
+    /// Whether changes by hand need a second word.
+    pub protected: bool,
+    /// Whether it runs branches or pins.
+    pub follow: Follow,
+    /// Whether what Git no longer wants is removed.
+    pub prune: bool,
+    /// Whether what somebody else changed is put right.
+    pub self_heal: bool,
+    /// The pull request that it was made for, where it is a preview.
+    pub preview: Option<PullRequest>,
+    /// The names of the services that are its own. A preview reaches the others in the environment it is a copy of.
+    pub members: BTreeSet<ServiceName>,
+    /// Its services.
+    pub services: BTreeMap<ServiceName, Service>,
+    /// Services whose documents are broken: they are left exactly as they are.
+    pub broken: BTreeMap<ServiceName, Vec<Problem>>,
+    /// Whether a service that is not named here is known to be gone.
+    pub absence_is_proven: bool,
+}
+
+/// A service of an environment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// Its name.
+    pub name: ServiceName,
+    /// The name of its objects.
+    pub object_name: String,
+    /// What kind it is.
+    pub kind: ServiceType,
+    /// The template that makes its manifests.
+    pub template: String,
+    /// What should run.
+    pub state: Wanted,
+    /// Services of the same environment that are applied before it.
+    pub after: BTreeSet<ServiceName>,
+    /// The hosts under which it is reached.
+    pub hosts: Vec<String>,
+    /// The URL for people, where it has one.
+    pub url: Option<String>,
+    /// The secrets that are made once per environment: key → number of characters.
+    pub generated: BTreeMap<String, u32>,
+    /// The sum of its layers, with the origin of every value.
+    pub effective: Effective,
+}
+
+/// What should run of a service.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wanted {
+    /// This revision.
+    Run(Box<Run>),
+    /// Nothing is pinned: no objects, and nothing is wrong.
+    NotReleased,
+    /// It waits for somebody to say `deploy`.
+    Waiting,
+    /// It cannot be known, and what runs is left as it is.
+    Unknown(String),
+}
+
+/// A revision of a service, ready to be built and rendered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// The revision of the app repository; none for an image alone.
+    pub revision: Option<Revision>,
+    /// Where it comes from, and what is built.
+    pub artifact: ArtifactSource,
+    /// The values of its template, all but `image`.
+    pub values: Value,
+    /// The pin that it follows.
+    pub release: Option<Release>,
+}
+
+/// What a service's artifact is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArtifactSource {
+    /// An image that exists already.
+    Image(String),
+    /// A tree of an app repository.
+    Tree(BuildRequest),
+}
+
+/// What is built of a tree.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BuildRequest {
+    /// The repository, as the config writes it.
+    pub repo: String,
+    /// The revision.
+    pub revision: Revision,
+    /// The folder that the build sees.
+    pub context: String,
+    /// The folder of the service, in which commands run.
+    pub path: String,
+    /// The shell command, where anything is built.
+    pub command: Option<String>,
+    /// The variables of the build.
+    pub args: BTreeMap<String, String>,
+}
+
+/// The environments that should exist, those of projects in the order of promotion, then previews.
+#[must_use]
+pub fn desired(inputs: &Inputs<'_>) -> Vec<Environment> {
+    let mut environments = Vec::new();
+    if !inputs.config.is_usable() {
+        return environments;
+    }
+    for project in inputs.config.projects.values() {
+        for name in project.ordered_environments() {
+            environments.push(base_environment(inputs, project, name));
+        }
+        environments.extend(preview::environments(inputs, project));
+    }
+    environments
+}
+
+fn base_environment(inputs: &Inputs<'_>, project: &config::Project, name: &EnvironmentName) -> Environment {
+    let spec = &project.environments[name].document.spec;
+    let mut environment = empty(inputs, project, name, None);
+    environment.follow = spec.follow.unwrap_or(Follow::Branch);
+    environment.members = project.services.keys().cloned().collect();
+    for service in project.services.keys() {
+        let result = service_in(inputs, project, &environment, name, service);
+        place(&mut environment, service, result);
+    }
+    broken_documents(inputs, project, &mut environment);
+    environment
+}
+
+/// An environment without services.
+fn empty(
+    inputs: &Inputs<'_>,
+    project: &config::Project,
+    base: &EnvironmentName,
+    preview: Option<&PullRequest>,
+) -> Environment {
+    let document = &project.environments[base].document;
+    let spec = &document.spec;
+    let sync = spec.sync.clone().unwrap_or_default();
+    let cluster = inputs.config.cluster_of(document);
+    let name = preview.map_or_else(|| base.clone(), environment_name);
+    let namespace = match (&preview, &spec.namespace) {
+        (None, Some(namespace)) => namespace.clone(),
+        _ => k8s_name(&[project.name.as_str(), name.as_str()], LABEL),
+    };
+    Environment {
+        project: project.name.clone(),
+        name,
+        namespace: namespace.parse().expect("the check and k8s_name allow only namespaces"),
+        runtime: if cluster.1 == ClusterType::Embedded { inputs.embedded } else { Runtime::Cluster },
+        cluster,
+        protected: spec.protected.unwrap_or(false),
+        follow: Follow::Branch,
+        prune: sync.prune.unwrap_or(true),
+        self_heal: sync.self_heal.unwrap_or(true),
+        preview: preview.cloned(),
+        members: BTreeSet::new(),
+        services: BTreeMap::new(),
+        broken: BTreeMap::new(),
+        absence_is_proven: inputs.config.absence_is_proven(&project.name),
+    }
+}
+
+fn place(environment: &mut Environment, name: &ServiceName, result: Result<Service, Vec<Problem>>) {
+    match result {
+        Ok(service) => drop(environment.services.insert(name.clone(), service)),
+        Err(problems) => drop(environment.broken.insert(name.clone(), problems)),
+    }
+}
+
+/// Services whose documents could not be taken in stand in no list; their problems name them.
+fn broken_documents(inputs: &Inputs<'_>, project: &config::Project, environment: &mut Environment) {
+    for problem in inputs.config.errors() {
+        if let config::Scope::Service(of, service) = &problem.scope
+            && *of == project.name
+        {
+            environment.services.remove(service);
+            environment.broken.entry(service.clone()).or_default().push(problem.clone());
+        }
+        if let config::Scope::Environment(of, name) = &problem.scope
+            && *of == project.name
+            && *name == environment.name
+        {
+            let services: Vec<_> = environment.services.keys().cloned().collect();
+            environment.services.clear();
+            for service in services {
+                environment.broken.entry(service).or_default().push(problem.clone());
+            }
+        }
+    }
+    for problems in environment.broken.values_mut() {
+        problems.sort_by(|a, b| (&a.place, &a.message).cmp(&(&b.place, &b.message)));
+        problems.dedup();
+    }
+}
+
+/// A service of a base environment.
+fn service_in(
+    inputs: &Inputs<'_>,
+    project: &config::Project,
+    environment: &Environment,
+    base: &EnvironmentName,
+    name: &ServiceName,
+) -> Result<Service, Vec<Problem>> {
+    let found = inputs.found.get(&LookupKey::branch(&project.name, base, name));
+    let app = found.and_then(|found| found.app_file());
+    let effective = inputs.config.effective(project, Some(base), name, app, None)?;
+    let release = project.environments[base].releases.as_ref().and_then(|r| r.spec.get(name.as_str()));
+    let pinned = release.filter(|release| environment.follow == Follow::Releases || release.hold);
+    let source = effective.spec.source.as_ref();
+    let revision = if source.and_then(|source| source.repo.as_ref()).is_none() {
+        Ok(None)
+    } else if let Some(release) = pinned {
+        Ok(Some(release.revision.clone()))
+    } else if environment.follow == Follow::Releases {
+        Err(Wanted::NotReleased)
+    } else if effective.spec.auto_deploy == Some(AutoDeploy::Off) {
+        let key = (project.name.clone(), base.clone(), name.clone());
+        inputs.deployed.get(&key).cloned().map(Some).ok_or(Wanted::Waiting)
+    } else {
+        found
+            .map_or(Err(Wanted::Unknown("its repository has not been read yet".to_owned())), Found::revision)
+            .map(Some)
+    };
+    compose(inputs, project, environment, name, effective, revision, pinned.cloned())
+}
+
+/// Puts a service together once its revision is known.
+fn compose(
+    inputs: &Inputs<'_>,
+    project: &config::Project,
+    environment: &Environment,
+    name: &ServiceName,
+    effective: Effective,
+    revision: Result<Option<Revision>, Wanted>,
+    release: Option<Release>,
+) -> Result<Service, Vec<Problem>> {
+    let hosts = host::of_service(inputs, project, environment, name, &effective);
+    let url = hosts.first().filter(|_| effective.kind.is_public()).map(|host| inputs.hosts.url(host));
+    let template = effective.spec.template.as_ref().and_then(|t| t.name.clone());
+    let services: Vec<_> = effective.refers_to().iter().filter_map(|other| other.parse().ok()).collect();
+    let mut service = Service {
+        name: name.clone(),
+        object_name: k8s_name(
+            &[name.as_str()],
+            if effective.kind == ServiceType::Cron { crate::name::CRON_JOB } else { LABEL },
+        ),
+        kind: effective.kind,
+        template: template.unwrap_or_else(|| effective.kind.as_str().to_owned()),
+        state: Wanted::NotReleased,
+        after: services.into_iter().filter(|other| other != name).collect(),
+        hosts,
+        url,
+        generated: BTreeMap::new(),
+        effective,
+    };
+    service.state = match revision {
+        Err(state) => state,
+        Ok(revision) => {
+            let context = resolve::Context {
+                inputs,
+                project,
+                environment,
+                service: &service,
+                revision: revision.as_ref(),
+            };
+            let (run, generated) = context.run(revision.clone(), release)?;
+            service.generated = generated;
+            Wanted::Run(Box::new(run))
+        }
+    };
+    Ok(service)
+}
+
+/// The branch that a service follows in an environment.
+fn branch_of(effective: &Effective) -> BranchName {
+    let branch = effective.spec.source.as_ref().and_then(|source| source.branch.as_deref()).unwrap_or("main");
+    branch.parse().expect("the rules of a service have checked its branch")
+}
+
+/// What a build of this service is made with, whatever its revision.
+fn build_of(effective: &Effective) -> (String, String, Option<String>) {
+    let path = effective.spec.source.as_ref().and_then(|s| s.path.clone()).unwrap_or_default();
+    let path = path.trim_matches('/').trim_start_matches("./").to_owned();
+    let path = if path == "." { String::new() } else { path };
+    let build = effective.spec.build.clone().unwrap_or_default();
+    let context = build.context.map_or_else(|| path.clone(), |context| context.trim_matches('/').to_owned());
+    let context = if context == "." { String::new() } else { context };
+    (context, path, build.command.filter(|_| build.builder != Some(Builder::None)))
+}
+
+/// The number in the name of a preview's environment, for templates and references.
+fn number(environment: &Environment) -> Option<PullNumber> {
+    environment.preview.as_ref().map(|pull| pull.number)
+}

@@ -3,6 +3,7 @@
 
 mod build;
 mod config;
+mod desired;
 mod git;
 mod http_backend;
 mod merge;

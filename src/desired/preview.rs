@@ -1,0 +1,185 @@
+//! Environments for pull requests: which should exist, and what runs in them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::lookup::{Found, LookupKey};
+use super::{Environment, Inputs, broken_documents, compose, empty, place};
+use crate::config::Project;
+use crate::name::{BranchName, EnvironmentName, LABEL, PullNumber, Revision, ServiceName, k8s_name};
+
+/// An open pull request of an app repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullRequest {
+    /// The repository that it wants to change: a key that is equal for equal repositories.
+    pub repository: String,
+    /// The short name of the repository, for names and hosts.
+    pub short_name: String,
+    /// Its number there.
+    pub number: PullNumber,
+    /// The commit that it proposes.
+    pub head: Revision,
+    /// The branch that it wants to change; none where the repository has no forge to say so.
+    pub base: Option<BranchName>,
+    /// Whether the proposed commit comes from another repository.
+    pub from_fork: bool,
+    /// Whether it is a draft.
+    pub draft: bool,
+    /// Whether a bot made it.
+    pub bot: bool,
+    /// Its labels.
+    pub labels: Vec<String>,
+    /// Whether its last push is longer ago than previews of its project last.
+    pub expired: bool,
+}
+
+/// The environment of a pull request: `pr-<repository>-<number>`.
+///
+/// # Panics
+/// Never: `k8s_name` makes an environment name of every text that begins with `pr-`.
+#[must_use]
+pub fn environment_name(pull: &PullRequest) -> EnvironmentName {
+    let short = k8s_name(&[&pull.short_name], 30);
+    k8s_name(&["pr", &short, &pull.number.to_string()], LABEL - 23)
+        .parse()
+        .expect("a label that begins with pr-")
+}
+
+/// The environment that previews of a project are copies of.
+pub(super) fn base(project: &Project) -> Option<&EnvironmentName> {
+    let previews =
+        project.document.spec.previews.as_ref().filter(|previews| previews.enabled == Some(true))?;
+    let named = previews.base.as_deref();
+    let first = project.ordered_environments().first().copied();
+    match named {
+        Some(name) => project.environments.keys().find(|e| e.as_str() == name),
+        None => first,
+    }
+}
+
+/// Whether the rules of a project give a pull request a preview.
+pub(super) fn is_wanted(project: &Project, pull: &PullRequest) -> bool {
+    let Some(rules) = project.document.spec.previews.as_ref() else { return false };
+    let labels = rules.labels.as_deref().unwrap_or_default();
+    !pull.from_fork
+        && !pull.expired
+        && (!pull.draft || rules.drafts == Some(true))
+        && (!pull.bot || rules.bots == Some(true))
+        && labels.iter().all(|label| pull.labels.contains(label))
+}
+
+/// The previews of a project, the newest pull requests first to go where there are too many.
+pub(super) fn environments(inputs: &Inputs<'_>, project: &Project) -> Vec<Environment> {
+    let Some(base) = base(project) else { return Vec::new() };
+    let rules = project.document.spec.previews.clone().unwrap_or_default();
+    let mut pulls: Vec<_> = inputs.pulls.iter().filter(|pull| is_wanted(project, pull)).collect();
+    pulls.sort_by_key(|pull| (pull.number, pull.repository.clone()));
+    let mut environments = Vec::new();
+    for pull in pulls {
+        let members = members(inputs, project, base, pull);
+        if members.is_empty() {
+            continue;
+        }
+        if environments.len() >= rules.max_concurrent.unwrap_or(10) as usize {
+            break;
+        }
+        let mut environment = empty(inputs, project, base, Some(pull));
+        environment.members.clone_from(&members);
+        for service in members {
+            let result = preview_service(inputs, project, &environment, base, pull, &service);
+            place(&mut environment, &service, result);
+        }
+        broken_documents(inputs, project, &mut environment);
+        environments.push(environment);
+    }
+    environments
+}
+
+/// The services that a preview has of its own; none when the pull request changes none.
+fn members(
+    inputs: &Inputs<'_>,
+    project: &Project,
+    base: &EnvironmentName,
+    pull: &PullRequest,
+) -> BTreeSet<ServiceName> {
+    let changed = changed(inputs, project, base, pull);
+    let all = project.document.spec.previews.as_ref().is_some_and(|rules| rules.affected_only == Some(false));
+    if changed.is_empty() || !all {
+        affected(inputs, project, base, &changed)
+    } else {
+        project.services.keys().cloned().collect()
+    }
+}
+
+/// The services that a pull request itself changes.
+fn changed(
+    inputs: &Inputs<'_>,
+    project: &Project,
+    base: &EnvironmentName,
+    pull: &PullRequest,
+) -> BTreeSet<ServiceName> {
+    let mut changed = BTreeSet::new();
+    for name in project.services.keys() {
+        let key = LookupKey::pull(&project.name, pull, name);
+        let into_its_branch = pull.base.as_ref().is_none_or(|branch| {
+            inputs
+                .config
+                .effective(project, Some(base), name, None, None)
+                .is_ok_and(|sum| super::branch_of(&sum) == *branch)
+        });
+        if into_its_branch && inputs.found.get(&key).is_some_and(Found::is_changed) {
+            changed.insert(name.clone());
+        }
+    }
+    changed
+}
+
+/// Those services and, in any number of steps, the ones that refer to them.
+fn affected(
+    inputs: &Inputs<'_>,
+    project: &Project,
+    base: &EnvironmentName,
+    changed: &BTreeSet<ServiceName>,
+) -> BTreeSet<ServiceName> {
+    let mut refers: BTreeMap<&ServiceName, BTreeSet<String>> = BTreeMap::new();
+    for name in project.services.keys() {
+        if let Ok(sum) = inputs.config.effective(project, Some(base), name, None, None) {
+            refers.insert(name, sum.refers_to());
+        }
+    }
+    let mut affected = changed.clone();
+    loop {
+        let more: Vec<_> = refers
+            .iter()
+            .filter(|(name, to)| {
+                !affected.contains(**name) && affected.iter().any(|a| to.contains(a.as_str()))
+            })
+            .map(|(name, _)| (*name).clone())
+            .collect();
+        if more.is_empty() {
+            return affected;
+        }
+        affected.extend(more);
+    }
+}
+
+/// A service of a preview: the head's tree where the repository is the pull request's, the base's revision otherwise.
+fn preview_service(
+    inputs: &Inputs<'_>,
+    project: &Project,
+    environment: &Environment,
+    base: &EnvironmentName,
+    pull: &PullRequest,
+    name: &ServiceName,
+) -> Result<super::Service, Vec<crate::config::Problem>> {
+    let head = inputs.found.get(&LookupKey::pull(&project.name, pull, name));
+    let found = head.or_else(|| inputs.found.get(&LookupKey::branch(&project.name, base, name)));
+    let effective =
+        inputs.config.effective(project, Some(base), name, found.and_then(Found::app_file), None)?;
+    let has_source = effective.spec.source.as_ref().is_some_and(|source| source.repo.is_some());
+    let revision = match found {
+        Some(found) => found.revision().map(Some),
+        None if has_source => Err(super::Wanted::Unknown("its repository has not been read yet".to_owned())),
+        None => Ok(None),
+    };
+    compose(inputs, project, environment, name, effective, revision, None)
+}
