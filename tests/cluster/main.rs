@@ -1,5 +1,12 @@
 //! The cluster suite: the same tests against the embedded API and, where asked for, a real API server.
+//!
+//! `BRANCHLINE_TEST_REQUIRE=kubernetes` adds the server of `KUBECONFIG`. A difference is a bug of the embedded API.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
+
+mod apply;
+mod harness;
+mod objects;
 mod schema;
 mod server;
 mod twin;
