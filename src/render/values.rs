@@ -36,6 +36,7 @@ pub(super) const OPTIONAL: &[(&str, &str, &str)] = &[
     ("/service", "terminationGracePeriodSeconds", "30"),
     ("/service", "timeZone", "null"),
     ("/service", "volumes", "[]"),
+    ("/service/autoscaling", "minReplicas", "1"),
     ("/service/autoscaling", "targetCPUUtilizationPercentage", "null"),
     ("/service/autoscaling", "targetMemoryUtilizationPercentage", "null"),
     ("/service/disruption", "maxUnavailable", "null"),
@@ -74,6 +75,9 @@ pub(super) fn complete(values: &Value) -> Value {
         }
     }
     complete_ports(&mut values);
+    for map in ["/labels", "/annotations", "/service/resources"] {
+        values.pointer_mut(map).into_iter().for_each(drop_nulls);
+    }
     for list in ["/env", "/ingresses"] {
         for item in values.pointer_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
             if let Value::Object(item) = item {
@@ -87,6 +91,14 @@ pub(super) fn complete(values: &Value) -> Value {
         map.insert("selector".to_owned(), Value::Object(selector));
     }
     values
+}
+
+/// Takes out what is `null`, within maps too: these maps are printed as they are.
+fn drop_nulls(value: &mut Value) {
+    if let Value::Object(map) = value {
+        map.retain(|_, item| !item.is_null());
+        map.values_mut().for_each(drop_nulls);
+    }
 }
 
 /// The port of a service that answers HTTP and names none.
