@@ -51,10 +51,30 @@ pub enum Artifact {
 pub struct Recipe {
     /// The folder of the repository that is built: `build.context`, or `source.path`. `""` is the root.
     pub context: String,
-    /// The shell command that is run in it: `build.command`. Without one the tree itself is the result.
+    /// The folder of the service below the context, where the command is run and the service is started: `source.path`
+    /// without the context. `""` is the context itself.
+    pub within: String,
+    /// The shell command: `build.command`. Without one the tree itself is the result.
     pub command: Option<String>,
     /// The build's own environment variables: `build.args`, resolved.
     pub args: BTreeMap<String, String>,
+}
+
+impl Recipe {
+    /// A recipe for the service at `path` of its repository, built from `context` (by default the path itself).
+    #[must_use]
+    pub fn at(path: &str, context: Option<&str>) -> Self {
+        let plain = |path: &str| {
+            let parts = path.split('/').filter(|part| !part.is_empty() && *part != ".");
+            parts.collect::<Vec<_>>().join("/")
+        };
+        let path = plain(path);
+        let context = context.map_or_else(|| path.clone(), plain);
+        let below = path.strip_prefix(&context).map(|rest| rest.trim_start_matches('/'));
+        // a context beside the service is run in as a whole
+        let within = below.unwrap_or_default().to_owned();
+        Self { context, within, ..Self::default() }
+    }
 }
 
 /// A build that somebody wants.

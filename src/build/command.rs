@@ -31,7 +31,10 @@ const LOOK: Duration = Duration::from_secs(2);
 /// What is run, and where.
 pub(super) struct Task<'t> {
     pub(super) command: &'t str,
+    /// The folder that it may fill.
     pub(super) folder: &'t Path,
+    /// Where below it the command is run.
+    pub(super) within: &'t str,
     /// All of its environment.
     pub(super) variables: BTreeMap<OsString, OsString>,
     /// The program that stands between us and the command, and the record that it keeps.
@@ -107,7 +110,7 @@ impl Task<'_> {
             command.args(&shell[1..]).stdin(Stdio::null());
             command
         };
-        command.current_dir(self.folder).env_clear().envs(&self.variables);
+        command.current_dir(self.folder.join(self.within)).env_clear().envs(&self.variables);
         command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| BuildError::Start {
             program: self

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::{BoxFuture, FutureExt};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -56,6 +57,13 @@ struct Shared {
     running: Semaphore,
     keys: Mutex<HashMap<BuildKey, Arc<Slot>>>,
     tasks: TaskTracker,
+}
+
+/// What the marker of a finished folder says.
+#[derive(Serialize, Deserialize)]
+struct Marker {
+    /// The folder of the service below `app`.
+    within: String,
 }
 
 /// The builds of one key, one after the other.
@@ -98,12 +106,12 @@ impl FolderBuilder {
         dir.join("records")
     }
 
-    /// The finished folder of a key: what a process runs in. `None` when it must be built (again).
+    /// The finished folder of a key: what a process is started in. `None` when it must be built (again).
     #[must_use]
     pub fn folder(&self, key: &BuildKey) -> Option<PathBuf> {
         let folder = self.0.folder(key);
-        let whole = folder.join("done").is_file() && folder.join("app").is_dir();
-        whole.then(|| folder.join("app"))
+        let marker: Marker = serde_json::from_slice(&fs::read(folder.join("done")).ok()?).ok()?;
+        Some(folder.join("app").join(marker.within)).filter(|folder| folder.is_dir())
     }
 
     /// Removes the folders of keys that are not in use, but not one that is being built, and names them.
@@ -129,9 +137,17 @@ impl FolderBuilder {
     async fn key_of(&self, order: &BuildOrder) -> Result<BuildKey, BuildError> {
         let (revision, recipe) = (order.revision.clone(), order.recipe.clone());
         let repository = order.mirror.url().to_string();
-        let key = order.mirror.with(move |reader| match reader.tree_id(&revision, &recipe.context)? {
-            Some(tree) => Ok(BuildKey::of_folder(tree, &recipe)),
-            None => Err(SourceError::NoPath { repository, revision, path: recipe.context }),
+        let key = order.mirror.with(move |reader| {
+            let tree = reader.tree_id(&revision, &recipe.context)?;
+            let service = format!("{}/{}", recipe.context, recipe.within);
+            match (tree, reader.tree_id(&revision, &service)?) {
+                (Some(tree), Some(_)) => Ok(BuildKey::of_folder(tree, &recipe)),
+                _ => Err(SourceError::NoPath {
+                    repository,
+                    revision,
+                    path: service.trim_matches('/').to_owned(),
+                }),
+            }
         });
         Ok(key.await?)
     }
@@ -183,7 +199,7 @@ impl Shared {
 
     /// Builds the key once it is this order's turn, unless another has built it by then. Says whether it was there.
     async fn take_turn(
-        &self,
+        self: &Arc<Self>,
         key: &BuildKey,
         order: &BuildOrder,
         cancel: &CancellationToken,
@@ -198,7 +214,7 @@ impl Shared {
             () = cancel.cancelled() => return Err(BuildError::Cancelled),
             turn = slot.turn.lock() => turn,
         };
-        if self.folder(key).join("done").is_file() {
+        if FolderBuilder(Arc::clone(self)).folder(key).is_some() {
             return Ok(true);
         }
         let failed = slot.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -269,6 +285,7 @@ impl Shared {
             let task = Task {
                 command,
                 folder: &app,
+                within: &order.recipe.within,
                 variables: self.variables(order, &home, &temporary),
                 supervisor: self.supervisor.as_deref().map(|program| (program, record)),
                 limits: &self.limits,
@@ -281,7 +298,8 @@ impl Shared {
             return Err(BuildError::Cancelled);
         }
         let folder = folder.to_owned();
-        blocking(move || mark_done(&folder)).await
+        let marker = Marker { within: order.recipe.within.clone() };
+        blocking(move || mark_done(&folder, &marker)).await
     }
 
     fn records(dir: &Path) -> PathBuf {
@@ -318,10 +336,10 @@ async fn blocking(work: impl FnOnce() -> Result<(), BuildError> + Send + 'static
 }
 
 /// Writes the marker so that it is there after a crash only if the folder was whole before it.
-fn mark_done(folder: &Path) -> Result<(), BuildError> {
+fn mark_done(folder: &Path, content: &Marker) -> Result<(), BuildError> {
     let (marker, fresh) = (folder.join("done"), folder.join("done.new"));
     let written = File::create(&fresh).and_then(|mut file| {
-        file.write_all(b"whole\n")?;
+        file.write_all(&serde_json::to_vec(content)?)?;
         file.sync_all()?;
         fs::rename(&fresh, &marker)?;
         File::open(folder)?.sync_all()

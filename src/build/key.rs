@@ -32,7 +32,8 @@ impl BuildKey {
     /// on every branch and after a merge.
     #[must_use]
     pub fn of_folder(tree: ObjectId, recipe: &Recipe) -> Self {
-        let hasher = Hasher::new("folder build").text(FOLDER_VERSION).text(&tree.to_string());
+        let hasher =
+            Hasher::new("folder build").text(FOLDER_VERSION).text(&tree.to_string()).text(&recipe.within);
         let hasher = match &recipe.command {
             Some(command) => hasher.text("command").text(command),
             None => hasher.text("no command"),

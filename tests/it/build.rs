@@ -1,6 +1,6 @@
 //! Stories about builds on this machine: a tree, a command, a folder, and what must never happen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -112,7 +112,7 @@ fn open(folder: &Path, limits: Limits) -> FolderBuilder {
 }
 
 fn recipe(command: &str) -> Recipe {
-    Recipe { context: "app".to_owned(), command: Some(command.to_owned()), args: BTreeMap::new() }
+    Recipe { command: Some(command.to_owned()), ..Recipe::at("app", None) }
 }
 
 fn key(built: &Built) -> BuildKey {
@@ -169,9 +169,26 @@ async fn a_tree_is_built_in_a_folder_with_an_environment_of_its_own() {
 async fn a_static_service_needs_no_command() {
     let shop = Shop::new();
     let revision = shop.push("app/index.html", "<h1>hi</h1>").await;
-    let plain = Recipe { context: "app".to_owned(), ..Recipe::default() };
+    let plain = Recipe::at("./app/", None);
     let (built, _) = shop.build(&revision, &plain).await;
     assert!(shop.folder(&built.expect("built")).join("index.html").is_file());
+}
+
+#[tokio::test]
+async fn a_service_with_a_wider_context_is_built_and_started_in_its_own_folder() {
+    let shop = Shop::new();
+    shop.push("libs/tax", "7").await;
+    let revision = shop.push("services/api/main", "1").await;
+    let wanted =
+        Recipe { command: Some("cp ../../libs/tax .".to_owned()), ..Recipe::at("services/api", Some(".")) };
+    let folder = shop.folder(&shop.build(&revision, &wanted).await.0.expect("built"));
+    assert!(folder.ends_with("app/services/api"));
+    assert_eq!(std::fs::read_to_string(folder.join("tax")).expect("made"), "7");
+    let gone = Recipe::at("services/web", Some("."));
+    let error = shop.build(&revision, &gone).await.0.expect_err("no folder");
+    assert!(
+        matches!(&error, BuildError::Source { source: SourceError::NoPath { path, .. } } if path == "services/web")
+    );
 }
 
 #[tokio::test]
@@ -232,7 +249,8 @@ async fn a_missing_or_unfinished_folder_is_built_again() {
     assert!(shop.builder.folder(&key(&built)).is_none());
     assert!(!shop.build(&revision, &wanted).await.0.expect("built").reused);
     // as a kill -9 in the middle leaves it: without the marker
-    std::fs::remove_file(folder.with_file_name("done")).expect("removed");
+    let marker = folder.with_file_name("done");
+    std::fs::remove_file(marker).expect("removed");
     std::fs::write(folder.join("half"), "").expect("written");
     let again = shop.build(&revision, &wanted).await.0.expect("built");
     assert!(!again.reused && !folder.join("half").exists());
