@@ -22,6 +22,8 @@ mod inputs;
 mod libgit2;
 mod mirror;
 mod note;
+mod pack;
+mod state;
 mod tree;
 mod unpack;
 mod url;

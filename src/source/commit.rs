@@ -178,7 +178,7 @@ impl Mirror {
     ) -> Result<(), SourceError> {
         let state = &self.state;
         let wire = self.wire(runtime, Access::Write, false)?;
-        let job = Job { url: &state.url, limits: &state.limits, wire };
+        let job = Job { url: &state.url, limits: &state.limits, wire, mirror: &state.path };
         // libgit2 pushes from a ref, not from a commit
         let from = format!("refs/branchline/push/{made}");
         let mut held =

@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -49,6 +50,8 @@ pub(super) struct Job<'j> {
     pub(super) url: &'j RepositoryUrl,
     pub(super) limits: &'j Limits,
     pub(super) wire: Option<Arc<Wire>>,
+    /// The folder of the mirror, for errors of the disk.
+    pub(super) mirror: &'j Path,
 }
 
 struct Listing {
@@ -72,7 +75,11 @@ impl Job<'_> {
         let ours = ours(repo).map_err(|e| self.error("list our refs", e))?;
         let mut fetched = Fetched::default();
         if ours != listing.refs {
-            self.download(connection.remote(), &mut fetched)?;
+            let mut wanted = vec!["+refs/heads/*:refs/heads/*"];
+            if !self.url.has_forge() {
+                wanted.extend(["+refs/pull/*:refs/pull/*", "+refs/notes/branchline:refs/notes/branchline"]);
+            }
+            self.download(connection.remote(), &wanted, &mut fetched)?;
             for (name, id) in &listing.refs {
                 if ours.get(name) != Some(id) {
                     let complete = repo.find_commit(*id).and_then(|commit| commit.tree());
@@ -86,6 +93,21 @@ impl Job<'_> {
             repo.set_head(&default).map_err(|e| self.error("set HEAD", e))?;
         }
         Ok(fetched)
+    }
+
+    /// Fetches one commit by its id and keeps it, where the other side gives commits by id (GitHub and GitLab do).
+    pub(super) fn fetch_commit(&self, repo: &Repository, commit: Oid) -> Result<(), SourceError> {
+        libgit2::over(self.wire.clone(), || {
+            let mut remote =
+                repo.remote_anonymous(&self.url.git_address()).map_err(|e| self.error("name it", e))?;
+            let connection = remote.connect_auth(Direction::Fetch, None, None);
+            let mut connection = connection.map_err(|error| self.network_error("connect", error))?;
+            let wanted = format!("{commit}:{KEPT}{commit}");
+            self.download(connection.remote(), &[&wanted], &mut Fetched::default())?;
+            let complete = repo.find_commit(commit).and_then(|commit| commit.tree());
+            complete.map_err(|error| self.network_error("find what it sent", error))?;
+            keep(repo, commit).map_err(|error| self.error("keep a commit", error))
+        })
     }
 
     fn list(&self, heads: &[git2::RemoteHead<'_>]) -> Result<Listing, SourceError> {
@@ -116,7 +138,12 @@ impl Job<'_> {
         Ok(listing)
     }
 
-    fn download(&self, remote: &mut git2::Remote<'_>, fetched: &mut Fetched) -> Result<(), SourceError> {
+    fn download(
+        &self,
+        remote: &mut git2::Remote<'_>,
+        wanted: &[&str],
+        fetched: &mut Fetched,
+    ) -> Result<(), SourceError> {
         let broken: Cell<Option<SourceError>> = Cell::new(None);
         let seen = Cell::new((0, 0));
         let started = Instant::now();
@@ -142,11 +169,7 @@ impl Job<'_> {
         });
         let mut options = FetchOptions::new();
         options.remote_callbacks(callbacks).download_tags(AutotagOption::None);
-        let mut wanted = vec!["+refs/heads/*:refs/heads/*"];
-        if !self.url.has_forge() {
-            wanted.extend(["+refs/pull/*:refs/pull/*", "+refs/notes/branchline:refs/notes/branchline"]);
-        }
-        let done = remote.download(&wanted, Some(&mut options));
+        let done = remote.download(wanted, Some(&mut options));
         drop(options);
         (fetched.objects, fetched.bytes) = seen.get();
         done.map_err(|error| broken.take().unwrap_or_else(|| self.network_error("fetch", error)))
@@ -196,11 +219,15 @@ impl Job<'_> {
         if let Some(told) = self.wire.as_ref().and_then(|wire| wire.error(self.url, what)) {
             return told;
         }
-        let local_and_there = self.url.local_path().is_none_or(std::path::Path::exists);
+        let local_and_there = self.url.local_path().is_none_or(Path::exists);
         if is_damage(&error) && local_and_there {
             return SourceError::Corrupt { repository: self.url.to_string(), source: Arc::new(error) };
         }
         let repository = self.url.to_string();
+        // the other side is there and has not failed: then it is our disk that the system speaks of
+        if error.class() == ErrorClass::Os && local_and_there {
+            return SourceError::Disk { path: self.mirror.to_owned(), source: Arc::new(error) };
+        }
         match (error.class(), error.code()) {
             (
                 ErrorClass::Net

@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use git2::Repository;
@@ -13,20 +12,19 @@ use tokio::sync::Semaphore;
 
 use super::credentials::{Access, CredentialRequest, Credentials};
 use super::fetch::{Fetched, Job, keep};
-use super::history::{CommitInfo, Newest};
+use super::history::CommitInfo;
 use super::inputs::Inputs;
+use super::state::{State, disk, is_whole, remove};
 use super::tree::{Heads, Reader, oid};
 use super::url::{GitHosts, RepositoryUrl};
 use super::wire::{Wire, client};
-use super::{Limits, SourceError, libgit2, lock};
+use super::{Limits, SourceError, libgit2, lock, pack};
 use crate::name::{BranchName, Revision};
 
 /// Reads that run at once, over all mirrors.
 const READERS: usize = 8;
 /// Fetches and pushes that run at once, over all mirrors.
 const FETCHES: usize = 8;
-/// Handles to one repository that are kept open.
-const KEPT_OPEN: usize = 4;
 
 /// What a folder of mirrors is opened with.
 #[derive(Clone)]
@@ -102,15 +100,7 @@ impl Mirrors {
         {
             return mirror.clone();
         }
-        let state = State {
-            url: url.clone(),
-            path: self.0.dir.join(url.folder()),
-            limits: self.0.limits.clone(),
-            pool: Mutex::new(Pool { generation: 0, repos: Vec::new() }),
-            newest: Mutex::new(Newest::new()),
-            suspect: AtomicBool::new(false),
-            swept: AtomicBool::new(false),
-        };
+        let state = State::new(url.clone(), self.0.dir.join(url.folder()), self.0.limits.clone());
         let flight = Flight {
             lock: Arc::new(tokio::sync::Mutex::new(())),
             started: AtomicU64::new(0),
@@ -131,25 +121,6 @@ pub struct Mirror {
     pub(super) shared: Arc<Shared>,
     pub(super) state: Arc<State>,
     pub(super) flight: Arc<Flight>,
-}
-
-/// What a mirror's readers and writers share.
-pub(super) struct State {
-    pub(super) url: RepositoryUrl,
-    path: PathBuf,
-    pub(super) limits: Limits,
-    pool: Mutex<Pool>,
-    pub(super) newest: Mutex<Newest>,
-    /// Something in it could not be read: the next fetch clones again.
-    pub(super) suspect: AtomicBool,
-    /// What an earlier process left behind was removed.
-    swept: AtomicBool,
-}
-
-/// Open handles to the repository. A handle from before a new clone is not taken back.
-struct Pool {
-    generation: u64,
-    repos: Vec<Repository>,
 }
 
 type Outcome = Result<Arc<Fetched>, SourceError>;
@@ -237,7 +208,7 @@ impl Mirror {
     fn fetch_with_token(&self, runtime: &Handle, refused: bool) -> Result<Fetched, SourceError> {
         let wire = self.wire(runtime, Access::Read, refused)?;
         let state = &self.state;
-        let job = Job { url: &state.url, limits: &state.limits, wire };
+        let job = Job { url: &state.url, limits: &state.limits, wire, mirror: &state.path };
         let damaged = state.suspect.load(Ordering::Relaxed);
         let first = if damaged { None } else { self.fetch_into_mirror(&job) };
         match first {
@@ -248,7 +219,7 @@ impl Mirror {
             None => {}
         }
         let wire = self.wire(runtime, Access::Read, refused)?;
-        self.clone_again(&Job { url: &state.url, limits: &state.limits, wire })
+        self.clone_again(&Job { url: &state.url, limits: &state.limits, wire, mirror: &state.path })
     }
 
     /// Fetches into the mirror that is there; `None` when there is none, or it cannot be opened.
@@ -263,8 +234,28 @@ impl Mirror {
             return None;
         }
         let result = job.fetch(&repo);
+        if result.is_ok() {
+            self.join_packs(&repo);
+        }
         self.state.give_back(repo, generation);
         Some(result)
+    }
+
+    /// Makes one pack of many small ones. Where that fails, they stay.
+    fn join_packs(&self, repo: &Repository) {
+        let packs = pack::small_packs(&self.state.path);
+        if packs.is_empty() {
+            return;
+        }
+        let joined = pack::join(repo, &packs).map_err(|error| error.to_string());
+        let removed = joined.and_then(|()| {
+            let _alone = self.state.alone();
+            self.state.forget_handles();
+            pack::remove(&packs).map_err(|error| error.to_string())
+        });
+        if let Err(error) = removed {
+            tracing::warn!(repository = %self.state.url, error, "The packs of a mirror could not be joined.");
+        }
     }
 
     /// Clones into a folder beside the mirror and puts it in the mirror's place once it is complete.
@@ -277,14 +268,13 @@ impl Mirror {
         let made = Repository::init_bare(&fresh).map_err(|e| job.error("make a mirror", e));
         let fetched = made.and_then(|repo| job.fetch(&repo));
         let fetched = fetched.inspect_err(|_| drop(remove(&fresh)))?;
-        let mut pool = lock(&self.state.pool);
-        pool.generation += 1;
-        pool.repos.clear();
+        let alone = self.state.alone();
+        self.state.forget_handles();
         if path.exists() {
             fs::rename(path, &old).map_err(|error| disk(path, error))?;
         }
         fs::rename(&fresh, path).map_err(|error| disk(path, error))?;
-        drop(pool);
+        drop(alone);
         self.state.suspect.store(false, Ordering::Relaxed);
         lock(&self.state.newest).clear();
         remove(&old)?;
@@ -335,6 +325,7 @@ impl Mirror {
         &self,
         read: impl FnOnce(&Reader<'_>) -> Result<T, SourceError>,
     ) -> Result<T, SourceError> {
+        let _reading = self.state.reading();
         let (repo, generation) = self.state.take()?;
         let result = read(&Reader { repo: &repo, state: &self.state });
         self.state.give_back(repo, generation);
@@ -393,6 +384,37 @@ impl Mirror {
         self.with(move |reader| reader.commit(&revision)).await
     }
 
+    /// Makes sure that a commit is in the mirror, such as one that is pinned and no branch reaches any more. It is
+    /// fetched by its id where it is missing, and kept.
+    ///
+    /// # Errors
+    /// `NoRevision` when the other side does not have it or does not give it by id.
+    pub async fn fetch_revision(&self, revision: &Revision) -> Result<(), SourceError> {
+        if self.keep(revision).await.is_ok() {
+            return Ok(());
+        }
+        let turn = Arc::clone(&self.flight.lock).lock_owned().await;
+        let (mirror, wanted) = (self.clone(), oid(revision));
+        let task = tokio::task::spawn_blocking(move || {
+            let state = &mirror.state;
+            let wire = mirror.wire(&Handle::current(), Access::Read, false)?;
+            let job = Job { url: &state.url, limits: &state.limits, wire, mirror: &state.path };
+            let (repo, generation) = state.take()?;
+            let fetched = job.fetch_commit(&repo, wanted);
+            state.give_back(repo, generation);
+            drop(turn);
+            fetched
+        });
+        let missing =
+            || SourceError::NoRevision { repository: self.url().to_string(), revision: revision.to_string() };
+        match task.await.unwrap_or_else(|_| Err(self.stopped())) {
+            Err(SourceError::Git { .. } | SourceError::Unreachable { .. } | SourceError::Corrupt { .. }) => {
+                Err(missing())
+            }
+            result => result,
+        }
+    }
+
     /// Keeps a commit reachable whatever happens to its branch, such as one that is deployed.
     ///
     /// # Errors
@@ -409,78 +431,4 @@ impl Mirror {
     pub(super) fn stopped(&self) -> SourceError {
         SourceError::Stopped { repository: self.state.url.to_string() }
     }
-}
-
-impl State {
-    pub(super) fn take(&self) -> Result<(Repository, u64), SourceError> {
-        let mut pool = lock(&self.pool);
-        if let Some(repo) = pool.repos.pop() {
-            return Ok((repo, pool.generation));
-        }
-        let generation = pool.generation;
-        drop(pool);
-        let repository = || self.url.to_string();
-        if !self.path.exists() {
-            return Err(SourceError::NotFetched { repository: repository() });
-        }
-        match Repository::open_bare(&self.path) {
-            Ok(repo) => Ok((repo, generation)),
-            Err(error) => {
-                self.suspect.store(true, Ordering::Relaxed);
-                Err(SourceError::Corrupt { repository: repository(), source: Arc::new(error) })
-            }
-        }
-    }
-
-    pub(super) fn give_back(&self, repo: Repository, generation: u64) {
-        let mut pool = lock(&self.pool);
-        if pool.generation == generation && pool.repos.len() < KEPT_OPEN {
-            pool.repos.push(repo);
-        }
-    }
-
-    /// Removes the locks and half-written packs of a process that was killed (catalogue G12). We own the folder, and
-    /// hold the turn.
-    fn sweep(&self) {
-        let mut folders = vec![self.path.join("refs"), self.path.join("objects/pack")];
-        let mut found = vec![self.path.join("packed-refs.lock"), self.path.join("HEAD.lock")];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                let path = entry.path();
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|end| end == "lock") || name.starts_with("pack_git2") {
-                    found.push(path);
-                }
-            }
-        }
-        for path in found {
-            if fs::remove_file(&path).is_ok() {
-                tracing::info!(file = %path.display(), "A file that a killed process left in a mirror was removed.");
-            }
-        }
-    }
-}
-
-/// Whether every ref names a commit that is there with its tree.
-fn is_whole(repo: &Repository) -> bool {
-    let Ok(references) = repo.references() else { return false };
-    references.into_iter().all(|reference| {
-        let target = reference.map(|reference| reference.target());
-        target.is_ok_and(|target| {
-            target.is_none_or(|id| repo.find_commit(id).is_ok_and(|commit| commit.tree().is_ok()))
-        })
-    })
-}
-
-fn remove(folder: &Path) -> Result<(), SourceError> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(disk(folder, error)),
-        _ => Ok(()),
-    }
-}
-
-pub(super) fn disk(path: &Path, error: io::Error) -> SourceError {
-    SourceError::Disk { path: path.to_owned(), source: Arc::new(error) }
 }

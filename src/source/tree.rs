@@ -8,7 +8,7 @@ use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository, Tree, TreeEntry};
 
 use super::SourceError;
 use super::entry::{Entry, EntryKind, ObjectId, check_name, clean, kind_of};
-use super::mirror::State;
+use super::state::State;
 use crate::name::{BranchName, PullNumber, Revision};
 
 /// The branches and pull requests of a repository.
@@ -153,6 +153,34 @@ impl Reader<'_> {
             None => self.collect(revision, &self.subtree(entry.id())?, prefix, 0, &mut files)?,
         }
         Ok(files)
+    }
+
+    /// The files at or below `prefix` that are wanted, with their bytes, where nothing but plain files is allowed, as in
+    /// a config repository.
+    ///
+    /// # Errors
+    /// `Refused` for every link and submodule, wanted or not, with its path; otherwise as [`files`](Self::files).
+    pub fn plain_files(
+        &self,
+        revision: &Revision,
+        prefix: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<(Entry, Vec<u8>)>, SourceError> {
+        let mut plain = Vec::new();
+        for entry in self.files(revision, prefix)? {
+            let rule = match entry.kind {
+                EntryKind::Link => "it is a symbolic link; hint: put the file itself there",
+                EntryKind::Submodule => "it is a submodule; hint: put the files themselves there",
+                EntryKind::File | EntryKind::Executable if wanted(&entry.path) => {
+                    let bytes = self.blob(entry.id)?;
+                    plain.push((entry, bytes));
+                    continue;
+                }
+                EntryKind::File | EntryKind::Executable => continue,
+            };
+            return Err(self.refused(revision, &entry.path, rule));
+        }
+        Ok(plain)
     }
 
     fn collect(

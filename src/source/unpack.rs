@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::SourceError;
 use super::entry::{Entry, EntryKind, clean};
-use super::mirror::disk;
+use super::state::disk;
 use super::tree::Reader;
 use crate::name::Revision;
 

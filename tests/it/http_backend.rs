@@ -22,8 +22,8 @@ pub(crate) struct Behaviour {
     pub(crate) token: Option<String>,
     /// A status that it answers to everything.
     pub(crate) status: Option<u16>,
-    /// Where it redirects listings to.
-    pub(crate) redirect: Option<String>,
+    /// Paths that begin so have their listings redirected to another address.
+    pub(crate) redirect: Option<(String, String)>,
     /// Cuts every pack after so many bytes.
     pub(crate) truncate: Option<usize>,
     /// Never answers.
@@ -124,7 +124,8 @@ impl Backend {
             if wanted.is_some() && authorization != wanted {
                 return status_only(401);
             }
-            if let (Some(to), true) = (&behaviour.redirect, request.method() == "GET") {
+            let redirect = behaviour.redirect.as_ref().filter(|(from, _)| path.starts_with(from.as_str()));
+            if let (Some((_, to)), true) = (redirect, request.method() == "GET") {
                 let mut response = status_only(302);
                 response.headers_mut().insert("location", to.parse().expect("an address"));
                 return response;

@@ -442,6 +442,73 @@ async fn a_commit_is_written_only_where_it_was_expected() {
 }
 
 #[tokio::test]
+async fn a_config_tree_holds_plain_files_only() {
+    let world = World::new();
+    world.repo.push("config/branchline.yaml", "kind: Config\n");
+    let first = id(&world.repo.push("config/big.bin", "x"));
+    let mirror = world.mirror();
+    mirror.fetch().await.expect("a fetch");
+    let at = first.clone();
+    let files =
+        mirror.with(move |reader| reader.plain_files(&at, "config", |path| path.ends_with(".yaml"))).await;
+    let files = files.expect("files");
+    assert_eq!(files.len(), 1);
+    assert_eq!(
+        (files[0].0.path.as_str(), files[0].1.as_slice()),
+        ("config/branchline.yaml", &b"kind: Config\n"[..])
+    );
+    let link = world.repo.blob(b"branchline.yaml");
+    let tree = world.repo.raw_tree(&[("120000", b"link.yaml", &link)]);
+    let root = world.repo.raw_tree(&[("40000", b"config", &tree)]);
+    let commit = id(&world.repo.commit_tree(&root, &[first.as_str()], "a link"));
+    world.repo.git(&["update-ref", "refs/heads/main", commit.as_str()]);
+    mirror.fetch().await.expect("a fetch");
+    let refused = mirror
+        .with(move |reader| reader.plain_files(&commit, "config", |_| false))
+        .await
+        .expect_err("a link");
+    assert!(matches!(&refused, SourceError::Refused { path, .. } if path == "config/link.yaml"), "{refused}");
+}
+
+#[tokio::test]
+async fn many_fetches_leave_few_packs() {
+    let world = World::new();
+    world.repo.push("a", "0");
+    let mirror = world.mirror();
+    mirror.fetch().await.expect("a fetch");
+    let mut revisions = Vec::new();
+    for n in 1..=60 {
+        revisions.push(id(&world.repo.push("a", &n.to_string())));
+        mirror.fetch().await.expect("a fetch");
+    }
+    let packs = std::fs::read_dir(world.mirror_folder().join("objects/pack")).expect("packs");
+    let packs = packs.filter(|entry| {
+        entry.as_ref().expect("an entry").path().extension().is_some_and(|end| end == "pack")
+    });
+    assert!(packs.count() < 20);
+    for (n, revision) in revisions.iter().enumerate() {
+        assert_eq!(mirror.read(revision, "a").await.expect("a file"), (n + 1).to_string().as_bytes());
+    }
+    crate::git::git(&world.mirror_folder(), &["fsck", "--full"]);
+}
+
+#[tokio::test]
+async fn g14_branches_with_unusable_names_are_told_apart_from_missing_ones() {
+    let world = World::new();
+    let head = world.repo.push("a", "1");
+    let long = "x".repeat(120);
+    for name in ["feature/x", "feature-x", "main;rm", "ünï", &long] {
+        world.repo.git(&["update-ref", &format!("refs/heads/{name}"), &head]);
+    }
+    let mirror = world.mirror();
+    mirror.fetch().await.expect("a fetch");
+    let heads = mirror.heads().await.expect("heads");
+    let names: Vec<&str> = heads.branches.keys().map(BranchName::as_str).collect();
+    assert_eq!(names, ["feature-x", "feature/x", "main", "main;rm", "ünï"]);
+    assert_eq!(heads.unusable, [long].into());
+}
+
+#[tokio::test]
 async fn notes_stand_in_the_repository() {
     let world = World::new();
     let head = id(&world.repo.push("a", "1"));

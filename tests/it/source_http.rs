@@ -104,7 +104,7 @@ async fn g4_a_redirect_to_another_place_is_refused_and_sees_no_token() {
     world.repo.push("a", "1");
     let other = HttpBackend::serve(world.folder.path()).await.expect("a second server");
     let to = format!("{}/info/refs?service=git-upload-pack", other.url("shop.git"));
-    world.backend.behaviour.lock().expect("no panic").redirect = Some(to);
+    world.backend.behaviour.lock().expect("no panic").redirect = Some(("/shop.git".to_owned(), to));
     let error = world.mirror(World::with_token("secret")).fetch().await.expect_err("another origin");
     assert!(matches!(error, SourceError::Forbidden { .. }), "{error:?}");
     assert_eq!(other.asked(), []);
@@ -195,6 +195,36 @@ async fn a_commit_and_a_note_are_pushed() {
     mirror.fetch().await.expect("a fetch");
     mirror.write_note(&made, "ours", NoteMode::Append, &by, at).await.expect("on top of theirs");
     assert_eq!(world.repo.git(&["notes", "--ref=branchline", "show", made.as_str()]), "theirs\n\nours");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renamed_repository_is_followed_on_its_own_host() {
+    let Some(world) = World::new().await else { return };
+    let head = id(&world.repo.push("a", "1"));
+    let url = RepositoryUrl::of_operator(&world.backend.url("old-name.git"), &World::hosts()).expect("named");
+    let options = MirrorOptions { hosts: World::hosts(), ..World::with_token("token") };
+    let mirror = Mirrors::open(&world.folder.path().join("renamed"), options).expect("mirrors").mirror(&url);
+    let to = world.backend.url("shop.git/info/refs?service=git-upload-pack");
+    world.backend.behaviour.lock().expect("no panic").redirect = Some(("/old-name.git".to_owned(), to));
+    mirror.fetch().await.expect("followed");
+    assert_eq!(mirror.branch(&main_branch()).await.expect("a branch"), head);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pinned_commit_that_no_branch_reaches_is_fetched_by_its_id() {
+    let Some(world) = World::new().await else { return };
+    world.repo.push("a", "1");
+    let pinned = id(&world.repo.push("a", "pinned"));
+    world.repo.git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
+    world.repo.git(&["update-ref", "refs/heads/main", "main~1"]);
+    let mirror = world.mirror(MirrorOptions::default());
+    mirror.fetch().await.expect("a clone");
+    assert!(mirror.read(&pinned, "a").await.is_err());
+    mirror.fetch_revision(&pinned).await.expect("fetched");
+    assert_eq!(mirror.read(&pinned, "a").await.expect("a file"), b"pinned");
+    let nothing = id(&"1".repeat(40));
+    let error = mirror.fetch_revision(&nothing).await.expect_err("nowhere");
+    assert!(matches!(error, SourceError::NoRevision { .. }), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
