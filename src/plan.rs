@@ -1,1 +1,469 @@
-//! Pure: manifests × inventory → a plan whose text is what a reviewer reads.
+//! What an environment needs so that the cluster holds what Git says: a [`Plan`].
+//!
+//! Planning is pure and complete. It takes what is wanted, what the inventory holds and, where somebody read
+//! them, the live objects; it answers with ordered steps, each with its reason. Applying makes no choices, and
+//! the text of a plan ([`std::fmt::Display`]) is what a reviewer reads.
+//!
+//! It must not know how objects were rendered, how a cluster is reached, or what time it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::hash::{ContentHash, Hasher};
+use crate::merge::Schema;
+use crate::name::{EnvironmentName, Namespace, ProjectName};
+use crate::render::manifest::{Manifest, ObjectKey};
+
+pub mod brake;
+pub mod diff;
+pub mod order;
+mod immutable;
+mod keep;
+mod text;
+mod yielding;
+
+pub use brake::{Brake, Verdict};
+pub use diff::{Change, FieldChange};
+pub use keep::{GENERATED, KEEP_VALUE, PRUNE, kept_by_nature};
+pub use order::Stage;
+
+/// The field manager under which every object is applied.
+pub const FIELD_MANAGER: &str = "branchline";
+
+/// The label by which an object belongs to an ApplySet (KEP-3659); put on at apply, never rendered.
+pub const PART_OF: &str = "applyset.kubernetes.io/part-of";
+
+/// The unit that owns the environment's own objects (namespace, quota, network policy).
+///
+/// No service can have this name: service names take no dot.
+pub const ENVIRONMENT_UNIT: &str = ".environment";
+
+/// Where a plan applies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Scope {
+    /// The project.
+    pub project: ProjectName,
+    /// The environment within the project.
+    pub environment: EnvironmentName,
+    /// The one namespace that the environment's objects live in.
+    pub namespace: Namespace,
+    /// Whether the environment was made for a pull request.
+    pub preview: bool,
+}
+
+/// What a service should consist of.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    /// Exactly these objects.
+    Objects(Vec<Manifest>),
+    /// Nobody can say: the configuration or a template is broken. What runs stays as it is.
+    Broken {
+        /// Why, in one sentence.
+        reason: String,
+    },
+    /// Nothing: the service left the configuration.
+    Gone,
+}
+
+/// One object that the inventory holds for a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Which object.
+    pub key: ObjectKey,
+    /// Hash of the manifest as it was last applied ([`ContentHash::short`]); empty while an apply is under way.
+    pub applied: String,
+    /// Hash of our field manager's entry in the live object after that apply.
+    pub owned: String,
+    /// The object's UID, once the API server has answered.
+    pub uid: String,
+    /// Why pruning leaves it alone, when its manifest said so.
+    pub keep: Option<String>,
+}
+
+/// One service with everything planning needs to know about it.
+#[derive(Debug, Clone)]
+pub struct Unit {
+    /// Service or add-on name, or [`ENVIRONMENT_UNIT`].
+    pub name: String,
+    /// What it should consist of.
+    pub wanted: Wanted,
+    /// What the inventory holds for it.
+    pub held: Vec<Held>,
+    /// Live objects, where somebody read them; an object that is held but not here is taken as last applied.
+    pub live: BTreeMap<ObjectKey, Value>,
+    /// Held objects of which an owned field was changed, or which were deleted, by somebody else.
+    pub drifted: BTreeSet<ObjectKey>,
+    /// Units that must be applied before this one.
+    pub after: BTreeSet<String>,
+}
+
+/// Everything a plan is a function of.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// Where.
+    pub scope: &'a Scope,
+    /// All units that are wanted or held.
+    pub units: &'a [Unit],
+    /// The typed schema for field differences.
+    pub schema: &'a Schema,
+    /// What the deletion brake has to know.
+    pub brake: &'a Brake,
+}
+
+/// What happens to one object.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "action", rename_all = "camelCase")]
+pub enum Action {
+    /// The object does not exist yet.
+    Create,
+    /// Owned fields change. Empty where the live object was not read.
+    Update {
+        /// Field by field, in the order of the paths.
+        changes: Vec<FieldChange>,
+    },
+    /// The object is as it should be; it costs no request.
+    Unchanged,
+    /// Deleted and made anew, since a field cannot be changed in place.
+    Replace {
+        /// Field by field.
+        changes: Vec<FieldChange>,
+    },
+    /// Deleted after the rest is healthy.
+    Delete,
+    /// No longer wanted, and left alone.
+    Keep,
+    /// Wanted, but it cannot be done: the unit's apply would fail.
+    Refuse,
+}
+
+/// One object of a plan.
+#[derive(Debug, Clone, Serialize)]
+pub struct Step {
+    /// Which object.
+    #[serde(serialize_with = "as_text")]
+    pub key: ObjectKey,
+    /// The stage it is applied in (and, in reverse, pruned in).
+    pub stage: Stage,
+    /// What happens.
+    #[serde(flatten)]
+    pub action: Action,
+    /// Why, in a few words.
+    pub reason: String,
+    /// Paths on which a conflict with another manager yields (replicas that an autoscaler sets).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub yields: Vec<String>,
+    /// What is sent; none for deletions.
+    #[serde(skip)]
+    pub manifest: Option<Manifest>,
+}
+
+/// What one service needs.
+#[derive(Debug, Clone, Serialize)]
+pub struct UnitPlan {
+    /// Service or add-on name, or [`ENVIRONMENT_UNIT`].
+    pub name: String,
+    /// Units that must be applied before.
+    pub after: BTreeSet<String>,
+    /// Objects to apply, in the order of their stages.
+    pub steps: Vec<Step>,
+    /// Objects to delete or keep once the steps are healthy, in reverse order.
+    pub prune: Vec<Step>,
+    /// Images that the workloads run, sorted.
+    pub images: BTreeSet<String>,
+    /// Why the unit is left as it is, when what it should be is not known.
+    pub broken: Option<String>,
+    /// Whether the unit left the configuration as a whole.
+    pub gone: bool,
+}
+
+impl UnitPlan {
+    /// Answers whether applying the unit sends anything.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        self.steps.iter().any(|step| step.action != Action::Unchanged)
+            || self.prune.iter().any(|step| step.action == Action::Delete)
+    }
+}
+
+/// What an environment needs.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// Content hash: the same plan has the same id, so that an approval is bound to exactly this one.
+    pub id: ContentHash,
+    /// Where.
+    #[serde(flatten)]
+    pub scope: Scope,
+    /// Units in an order in which each stands after those that it needs.
+    pub units: Vec<UnitPlan>,
+    /// Whether its deletions may go ahead.
+    pub verdict: Verdict,
+}
+
+/// How many objects a plan touches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Created, or made anew.
+    pub add: usize,
+    /// Changed in place.
+    pub change: usize,
+    /// Deleted, or deleted to be made anew.
+    pub destroy: usize,
+}
+
+impl Plan {
+    /// Counts what the plan touches, as its last line says it.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for step in self.units.iter().flat_map(|unit| unit.steps.iter().chain(&unit.prune)) {
+            match step.action {
+                Action::Create => counts.add += 1,
+                Action::Update { .. } => counts.change += 1,
+                Action::Delete => counts.destroy += 1,
+                Action::Replace { .. } => {
+                    counts.add += 1;
+                    counts.destroy += 1;
+                }
+                Action::Unchanged | Action::Keep | Action::Refuse => {}
+            }
+        }
+        counts
+    }
+
+    /// Answers whether applying the plan sends anything.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        self.units.iter().any(UnitPlan::changes)
+    }
+
+    /// The unit of that name.
+    #[must_use]
+    pub fn unit(&self, name: &str) -> Option<&UnitPlan> {
+        self.units.iter().find(|unit| unit.name == name)
+    }
+
+    /// Units that may be worked on side by side, wave by wave: each wave needs only those before it.
+    #[must_use]
+    pub fn waves(&self) -> Vec<Vec<&UnitPlan>> {
+        let mut level: BTreeMap<&str, usize> = BTreeMap::new();
+        for unit in &self.units {
+            let own =
+                unit.after.iter().filter_map(|name| level.get(name.as_str())).max().map_or(0, |max| max + 1);
+            level.insert(&unit.name, own);
+        }
+        let mut waves = vec![Vec::new(); level.values().max().map_or(0, |max| max + 1)];
+        for unit in &self.units {
+            waves[level[unit.name.as_str()]].push(unit);
+        }
+        waves
+    }
+
+    /// The plan as it may go ahead now: with the brake on, every deletion is left out.
+    #[must_use]
+    pub fn allowed(&self) -> Self {
+        let mut plan = self.clone();
+        if matches!(plan.verdict, Verdict::Held(_)) {
+            for step in plan.units.iter_mut().flat_map(|unit| &mut unit.prune) {
+                if step.action == Action::Delete {
+                    step.action = Action::Keep;
+                    "held by the deletion brake".clone_into(&mut step.reason);
+                }
+            }
+        }
+        plan
+    }
+}
+
+/// Why no plan can be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// Units need each other in a circle.
+    #[error("services depend on each other in a circle: {}\nhint: remove one reference or dependsOn between them", .0.join(" → "))]
+    Cycle(Vec<String>),
+    /// Two units want the same object.
+    #[error(
+        "{key} is rendered by both `{first}` and `{second}`\nhint: rename one of the services, or the object in its template"
+    )]
+    TwoOwners {
+        /// The object.
+        key: ObjectKey,
+        /// The unit that comes first by name.
+        first: String,
+        /// The other one.
+        second: String,
+    },
+}
+
+/// Makes the plan of one environment.
+///
+/// # Errors
+/// When units depend on each other in a circle, or two of them want the same object.
+pub fn plan(request: &Request<'_>) -> Result<Plan, PlanError> {
+    let owners = owners(request.units)?;
+    let mut units = Vec::with_capacity(request.units.len());
+    for index in order::sort(request.units)? {
+        units.push(plan_unit(request, &request.units[index], &owners));
+    }
+    let id = identity(request.scope, &units);
+    let verdict = brake::judge(request.scope, request.brake, request.units, &id);
+    Ok(Plan { id, scope: request.scope.clone(), units, verdict })
+}
+
+/// Which unit wants which object.
+fn owners(units: &[Unit]) -> Result<BTreeMap<ObjectKey, &str>, PlanError> {
+    let mut sorted: Vec<&Unit> = units.iter().collect();
+    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut owners = BTreeMap::new();
+    for unit in sorted {
+        let Wanted::Objects(manifests) = &unit.wanted else { continue };
+        for manifest in manifests {
+            if let Some(first) = owners.insert(manifest.key().clone(), unit.name.as_str()) {
+                return Err(PlanError::TwoOwners {
+                    key: manifest.key().clone(),
+                    first: first.to_owned(),
+                    second: unit.name.clone(),
+                });
+            }
+        }
+    }
+    Ok(owners)
+}
+
+fn plan_unit(request: &Request<'_>, unit: &Unit, owners: &BTreeMap<ObjectKey, &str>) -> UnitPlan {
+    let mut plan = UnitPlan {
+        name: unit.name.clone(),
+        after: order::needs(request.units, unit).map(str::to_owned).collect(),
+        steps: Vec::new(),
+        prune: Vec::new(),
+        images: BTreeSet::new(),
+        broken: None,
+        gone: matches!(unit.wanted, Wanted::Gone),
+    };
+    let wanted: &[Manifest] = match &unit.wanted {
+        Wanted::Objects(manifests) => manifests,
+        Wanted::Gone => &[],
+        Wanted::Broken { reason } => {
+            plan.broken = Some(reason.clone());
+            return plan;
+        }
+    };
+    let held: BTreeMap<&ObjectKey, &Held> = unit.held.iter().map(|held| (&held.key, held)).collect();
+    let mut yields = yielding::yields(wanted);
+    for manifest in wanted {
+        let key = manifest.key();
+        let yields = yields.remove(key).unwrap_or_default();
+        plan.steps.push(step(request.schema, unit, held.get(key).copied(), manifest, yields));
+        plan.images.extend(images(manifest.object()));
+    }
+    plan.steps.sort_by(|a, b| (a.stage, &a.key).cmp(&(b.stage, &b.key)));
+    plan.prune = unit
+        .held
+        .iter()
+        .filter(|held| !plan.steps.iter().any(|step| step.key == held.key))
+        .map(|held| leaving(request.scope, unit, held, owners))
+        .collect();
+    plan.prune.sort_by(|a, b| (b.stage, &b.key).cmp(&(a.stage, &a.key)));
+    plan
+}
+
+/// The step that brings one wanted object about.
+fn step(schema: &Schema, unit: &Unit, held: Option<&Held>, manifest: &Manifest, yields: Vec<String>) -> Step {
+    let key = manifest.key().clone();
+    let live = unit.live.get(&key);
+    let same = held.is_some_and(|held| held.applied == manifest.hash().short());
+    let foreign = || "changed in the cluster by somebody else".to_owned();
+    let (action, reason) = match (held, live) {
+        (None, None) => (Action::Create, "new".to_owned()),
+        (Some(held), None) if held.uid.is_empty() => {
+            (Action::Create, "an earlier apply was cut short".to_owned())
+        }
+        (Some(_), None) if same && !unit.drifted.contains(&key) => (Action::Unchanged, String::new()),
+        (Some(_), None) if same => (Action::Update { changes: Vec::new() }, foreign()),
+        (Some(_), None) => changed(&key, Vec::new()),
+        (_, Some(live)) => match diff::owned_changes(schema, live, manifest.object(), &yields) {
+            Ok(changes) if changes.is_empty() && same => (Action::Unchanged, String::new()),
+            Ok(changes) if changes.is_empty() => {
+                (Action::Update { changes }, "to be recorded anew".to_owned())
+            }
+            Ok(changes) if same => (Action::Update { changes }, foreign()),
+            Ok(changes) => changed(&key, changes),
+            Err(why) => (Action::Refuse, why.to_string()),
+        },
+    };
+    Step { stage: Stage::of(&key), key, action, reason, yields, manifest: Some(manifest.clone()) }
+}
+
+/// Update, replace or refuse, by which of the changed fields can be changed in place.
+fn changed(key: &ObjectKey, changes: Vec<FieldChange>) -> (Action, String) {
+    match immutable::judge(key, &changes) {
+        immutable::Judgement::InPlace => (Action::Update { changes }, "changed in Git".to_owned()),
+        immutable::Judgement::Replace(why) => (Action::Replace { changes }, why),
+        immutable::Judgement::Refuse(why) => (Action::Refuse, why),
+    }
+}
+
+/// The step for an object that its unit no longer wants.
+fn leaving(scope: &Scope, unit: &Unit, held: &Held, owners: &BTreeMap<ObjectKey, &str>) -> Step {
+    let kept = owners
+        .get(&held.key)
+        .map(|owner| format!("it belongs to `{owner}` now"))
+        .or_else(|| keep::kept_because(scope, held, unit.live.get(&held.key)));
+    let (action, reason) = match kept {
+        Some(why) => (Action::Keep, why),
+        None if matches!(unit.wanted, Wanted::Gone) => {
+            (Action::Delete, "the service left the configuration".to_owned())
+        }
+        None => (Action::Delete, "no longer rendered".to_owned()),
+    };
+    Step {
+        stage: Stage::of(&held.key),
+        key: held.key.clone(),
+        action,
+        reason,
+        yields: Vec::new(),
+        manifest: None,
+    }
+}
+
+/// Images of the containers in a workload's pod template.
+fn images(object: &Value) -> Vec<String> {
+    ["/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec"]
+        .iter()
+        .filter_map(|at| object.pointer(at))
+        .flat_map(|spec| ["initContainers", "containers"].map(|list| &spec[list]))
+        .filter_map(Value::as_array)
+        .flatten()
+        .filter_map(|container| container["image"].as_str().map(str::to_owned))
+        .collect()
+}
+
+/// The plan's id: what is sent and what is deleted, and on what it builds.
+fn identity(scope: &Scope, units: &[UnitPlan]) -> ContentHash {
+    let mut hash = Hasher::new("plan").text(scope.project.as_str()).text(scope.environment.as_str());
+    for unit in units {
+        hash = hash.text("unit").text(&unit.name).text(unit.broken.as_deref().unwrap_or_default());
+        for step in unit.steps.iter().chain(&unit.prune) {
+            let verb = match step.action {
+                Action::Create => "create",
+                Action::Update { .. } => "update",
+                Action::Unchanged => "unchanged",
+                Action::Replace { .. } => "replace",
+                Action::Delete => "delete",
+                Action::Keep => "keep",
+                Action::Refuse => "refuse",
+            };
+            let sent = step.manifest.as_ref().map(|manifest| manifest.hash().to_string()).unwrap_or_default();
+            hash = hash.text(verb).text(&step.key.group).text(&step.key.to_string()).text(&sent);
+        }
+    }
+    hash.finish()
+}
+
+fn as_text<S: serde::Serializer>(key: &ObjectKey, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(key)
+}
+
+#[cfg(test)]
+mod tests;
