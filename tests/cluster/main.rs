@@ -7,6 +7,7 @@
 mod apply;
 mod harness;
 mod objects;
+mod room;
 mod schema;
 mod server;
 mod twin;

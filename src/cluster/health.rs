@@ -1,0 +1,150 @@
+//! Whether what was applied works: the kstatus rules per kind, and the cause when it does not.
+//!
+//! The rules are those of kstatus (`sigs.k8s.io/cli-utils/pkg/kstatus`), with early failure: a rollout that cannot
+//! become ready any more is `Failed` before its deadline, and says why.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{Cluster, ClusterError};
+use crate::render::manifest::ObjectKey;
+use crate::secret::Redactor;
+
+mod cause;
+mod kinds;
+
+pub use cause::Cause;
+pub use kinds::assess;
+
+/// The state of one object, or of all objects of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", content = "reason", rename_all = "camelCase")]
+pub enum Health {
+    /// As it should be.
+    Current,
+    /// On its way; says what is awaited.
+    InProgress(String),
+    /// It cannot become current without a change; says why.
+    Failed(String),
+    /// It is being deleted.
+    Terminating,
+}
+
+/// The state of a service, object by object.
+#[derive(Debug, Clone, Serialize)]
+pub struct Checkup {
+    /// The service as a whole.
+    pub health: Health,
+    /// Objects that are not current, and all that were looked at.
+    #[serde(serialize_with = "by_text")]
+    pub objects: BTreeMap<ObjectKey, Health>,
+    /// Why it fails, as far down as it can be told: the pod, the container, its last lines.
+    pub cause: Option<Cause>,
+    /// What a reader should know although it stops nothing.
+    pub notes: Vec<String>,
+}
+
+/// Kinds that are as they should be as soon as the API server accepted them.
+fn is_at_once(key: &ObjectKey) -> bool {
+    matches!(
+        (key.group.as_str(), key.kind.as_str()),
+        (
+            "",
+            "ConfigMap"
+                | "Secret"
+                | "ServiceAccount"
+                | "Service"
+                | "ResourceQuota"
+                | "LimitRange"
+                | "Namespace"
+        ) | ("rbac.authorization.k8s.io", _)
+            | ("networking.k8s.io", _)
+            | ("policy", "PodDisruptionBudget")
+            | ("autoscaling", "HorizontalPodAutoscaler")
+    )
+}
+
+/// Looks at the objects of a service once. Costs one GET for each workload, claim or unknown kind, and a look at
+/// the pods of those that are not current.
+///
+/// # Errors
+/// When the API does not answer.
+pub async fn check(
+    cluster: &Cluster,
+    keys: &[ObjectKey],
+    redactor: &Redactor,
+) -> Result<Checkup, ClusterError> {
+    let mut objects = BTreeMap::new();
+    let mut cause = None;
+    let reads =
+        keys.iter().filter(|key| !is_at_once(key)).map(|key| async move { (key, cluster.get(key).await) });
+    for (key, live) in futures::future::join_all(reads).await {
+        let Some(live) = live? else {
+            objects.insert(key.clone(), Health::InProgress(format!("{key} is not there yet")));
+            continue;
+        };
+        let mut health = assess(&live);
+        if !matches!(health, Health::Current | Health::Terminating) {
+            let found = cause::find(cluster, key, &live, redactor).await?;
+            if let (Some(found), Health::InProgress(_)) = (&found, &health)
+                && found.is_final
+            {
+                health = Health::Failed(found.message.clone());
+            }
+            if matches!(health, Health::Failed(_)) {
+                cause = cause.or(found);
+            }
+        }
+        objects.insert(key.clone(), health);
+    }
+    let ingress = keys.iter().filter(|key| key.kind == "Ingress");
+    let notes =
+        ingress.map(|key| format!("{key} is not gating: an ingress controller may take its time")).collect();
+    Ok(Checkup { health: overall(&objects), objects, cause, notes })
+}
+
+/// A service is as well as its worst object.
+fn overall(objects: &BTreeMap<ObjectKey, Health>) -> Health {
+    let rank = |health: &Health| match health {
+        Health::Failed(_) => 0,
+        Health::Terminating => 1,
+        Health::InProgress(_) => 2,
+        Health::Current => 3,
+    };
+    match objects.iter().min_by_key(|(_, health)| rank(health)) {
+        None | Some((_, Health::Current)) => Health::Current,
+        Some((key, Health::InProgress(why))) => Health::InProgress(format!("{key}: {why}")),
+        Some((key, Health::Failed(why))) => Health::Failed(format!("{key}: {why}")),
+        Some((key, Health::Terminating)) => Health::InProgress(format!("{key} is being deleted")),
+    }
+}
+
+/// Looks again and again until the service is current or failed, or the time is over; the last look is returned.
+///
+/// For a caller without watch events ([`super::watch`]); one that has them calls [`check`] on each.
+///
+/// # Errors
+/// When the API does not answer.
+pub async fn wait(
+    cluster: &Cluster,
+    keys: &[ObjectKey],
+    redactor: &Redactor,
+    limit: std::time::Duration,
+) -> Result<Checkup, ClusterError> {
+    let clock = cluster.clock();
+    let until = clock.now() + limit;
+    let mut pause = std::time::Duration::from_millis(20);
+    loop {
+        let checkup = check(cluster, keys, redactor).await?;
+        if matches!(checkup.health, Health::Current | Health::Failed(_)) || clock.now() >= until {
+            return Ok(checkup);
+        }
+        clock.sleep(pause).await;
+        pause = (pause * 2).min(std::time::Duration::from_secs(1));
+    }
+}
+
+fn by_text<S: serde::Serializer>(objects: &BTreeMap<ObjectKey, Health>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(objects.iter().map(|(key, health)| (key.to_string(), health)))
+}

@@ -1,0 +1,476 @@
+//! What we applied, kept in the cluster itself: an `ApplySet` (KEP-3659).
+//!
+//! The parent is the ConfigMap `branchline` of an environment's namespace. Its `data` has one key per service,
+//! in which stand the service's objects with what we know of each, its revision and its decisions. The record is
+//! always a superset of what is there: objects are written down before they are applied, and struck off only
+//! after somebody saw them gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::request::{Call, JSON, MERGE};
+use super::{Cluster, ClusterError};
+use crate::name::Namespace;
+use crate::plan::{FIELD_MANAGER, Held};
+use crate::render::manifest::ObjectKey;
+
+/// The parent's name.
+pub const PARENT: &str = "branchline";
+/// What we answer to the KEP's question which tool runs a set.
+pub const TOOLING: &str = "branchline/v1";
+/// Annotation that says which Branchline runs the set.
+pub const INSTANCE: &str = "branchline.dev/instance";
+
+const ID: &str = "applyset.kubernetes.io/id";
+const TOOLING_KEY: &str = "applyset.kubernetes.io/tooling";
+const KINDS: &str = "applyset.kubernetes.io/contains-group-kinds";
+/// How often a write is tried against somebody else's.
+const TRIES: u32 = 5;
+
+/// What is known of one object that we applied.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Hash of the manifest as applied; empty until the API server accepted it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub applied: String,
+    /// Fingerprint of the fields that we own ([`super::object::owned_hash`]).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub owned: String,
+    /// The object's UID.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uid: String,
+    /// Why it is kept when nobody wants it any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<String>,
+    /// Fields that we left to another manager and no longer send.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
+}
+
+/// What is kept of one service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The revision that was applied last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// The deployment that applied it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
+    /// Objects by `Kind.group/name`.
+    #[serde(default)]
+    pub objects: BTreeMap<String, Entry>,
+    /// Decisions that change what runs and stand nowhere else (paused, quarantined, scaled until).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub decisions: BTreeMap<String, Value>,
+}
+
+/// The inventory of one environment, and the right to change it.
+#[derive(Debug)]
+pub struct ApplySet {
+    cluster: Cluster,
+    namespace: Namespace,
+    instance: String,
+    id: String,
+    written: tokio::sync::Mutex<Written>,
+    state: Mutex<State>,
+}
+
+/// How the parent stands in the cluster.
+#[derive(Debug, Default)]
+struct Written {
+    /// Empty while there is no parent.
+    resource_version: String,
+    kinds: BTreeSet<String>,
+    /// Up to which change everything is written.
+    upto: u64,
+}
+
+/// What we want it to say.
+#[derive(Debug, Default)]
+struct State {
+    records: BTreeMap<String, Record>,
+    dirty: BTreeSet<String>,
+    change: u64,
+}
+
+/// The id of the set whose parent is ConfigMap `branchline` in a namespace, by the KEP's formula:
+/// `applyset-<base64url(sha256(name.namespace.kind.group))>-v1`.
+#[must_use]
+pub fn set_id(namespace: &str) -> String {
+    let hash = digest(&SHA256, format!("{PARENT}.{namespace}.ConfigMap.").as_bytes());
+    format!("applyset-{}-v1", URL_SAFE_NO_PAD.encode(hash.as_ref()))
+}
+
+/// `Deployment.apps/api`; all objects of a set live in its namespace.
+fn entry_name(key: &ObjectKey) -> String {
+    let ObjectKey { group, kind, name, .. } = key;
+    if group.is_empty() { format!("{kind}/{name}") } else { format!("{kind}.{group}/{name}") }
+}
+
+fn group_kind(key: &ObjectKey) -> String {
+    if key.group.is_empty() { key.kind.clone() } else { format!("{}.{}", key.kind, key.group) }
+}
+
+fn entry_key(namespace: &str, entry: &str) -> Option<ObjectKey> {
+    let (kind, name) = entry.split_once('/')?;
+    let (kind, group) = kind.split_once('.').unwrap_or((kind, ""));
+    Some(ObjectKey {
+        group: group.to_owned(),
+        kind: kind.to_owned(),
+        namespace: Some(namespace.to_owned()),
+        name: name.to_owned(),
+    })
+}
+
+impl ApplySet {
+    /// Reads the inventory of a namespace. One that does not exist yet is empty; it comes with the first write.
+    ///
+    /// `instance` tells this Branchline from every other: a hash of the config repository and path.
+    ///
+    /// # Errors
+    /// When another Branchline or another tool runs the set, when a record cannot be read, or the API fails.
+    pub async fn open(
+        cluster: &Cluster,
+        namespace: &Namespace,
+        instance: &str,
+    ) -> Result<Self, ClusterError> {
+        let set = Self {
+            cluster: cluster.clone(),
+            id: set_id(namespace.as_str()),
+            namespace: namespace.clone(),
+            instance: instance.to_owned(),
+            written: tokio::sync::Mutex::default(),
+            state: Mutex::default(),
+        };
+        let mut written = set.written.lock().await;
+        if let Some(parent) = set.read(&mut written).await? {
+            let records = set.records(&parent)?;
+            set.state().records = records;
+        }
+        drop(written);
+        Ok(set)
+    }
+
+    /// The set's id, which its members carry as a label.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The environment's namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// The cluster that the set is in.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Units that have a record, sorted.
+    #[must_use]
+    pub fn units(&self) -> Vec<String> {
+        self.state().records.keys().cloned().collect()
+    }
+
+    /// What is kept of a unit.
+    #[must_use]
+    pub fn record(&self, unit: &str) -> Option<Record> {
+        self.state().records.get(unit).cloned()
+    }
+
+    /// A unit's objects, as planning takes them.
+    #[must_use]
+    pub fn held(&self, unit: &str) -> Vec<Held> {
+        let state = self.state();
+        let objects = state.records.get(unit).map(|record| &record.objects);
+        objects
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, entry)| {
+                Some(Held {
+                    key: entry_key(self.namespace.as_str(), name)?,
+                    applied: entry.applied.clone(),
+                    owned: entry.owned.clone(),
+                    uid: entry.uid.clone(),
+                    keep: entry.keep.clone(),
+                })
+            })
+            .collect()
+    }
+
+    /// What is known of one object of a unit.
+    #[must_use]
+    pub fn entry(&self, unit: &str, key: &ObjectKey) -> Option<Entry> {
+        self.state().records.get(unit)?.objects.get(&entry_name(key)).cloned()
+    }
+
+    /// Every group and kind that the set has members of, as planning and pruning must list them.
+    pub async fn group_kinds(&self) -> BTreeSet<(String, String)> {
+        let written = self.written.lock().await;
+        let kinds = written.kinds.iter().chain(&self.kinds_of_records()).cloned().collect::<BTreeSet<_>>();
+        kinds
+            .iter()
+            .map(|kind| kind.split_once('.').unwrap_or((kind, "")))
+            .map(|(kind, group)| (group.to_owned(), kind.to_owned()))
+            .collect()
+    }
+
+    /// Writes down objects before they are applied. Costs no request when all are written down already.
+    ///
+    /// # Errors
+    /// When the parent cannot be written, or turns out to be somebody else's.
+    pub async fn intend(
+        &self,
+        unit: &str,
+        keys: impl IntoIterator<Item = ObjectKey>,
+    ) -> Result<(), ClusterError> {
+        let names: Vec<String> = keys.into_iter().map(|key| entry_name(&key)).collect();
+        let known = {
+            let state = self.state();
+            let record = state.records.get(unit);
+            names.iter().all(|name| record.is_some_and(|record| record.objects.contains_key(name)))
+        };
+        if known {
+            return Ok(());
+        }
+        self.change(unit, |record| {
+            for name in names {
+                record.objects.entry(name).or_default();
+            }
+        })
+        .await
+    }
+
+    /// Notes what became of objects: a new entry, or `None` for one that was seen gone.
+    ///
+    /// # Errors
+    /// As [`ApplySet::intend`].
+    pub async fn settle(
+        &self,
+        unit: &str,
+        entries: impl IntoIterator<Item = (ObjectKey, Option<Entry>)>,
+    ) -> Result<(), ClusterError> {
+        let entries: Vec<_> = entries.into_iter().map(|(key, entry)| (entry_name(&key), entry)).collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.change(unit, |record| {
+            for (name, entry) in entries {
+                match entry {
+                    Some(entry) => drop(record.objects.insert(name, entry)),
+                    None => drop(record.objects.remove(&name)),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Notes which revision and deployment stand behind a unit, or any of its decisions.
+    ///
+    /// # Errors
+    /// As [`ApplySet::intend`].
+    pub async fn change(&self, unit: &str, change: impl FnOnce(&mut Record)) -> Result<(), ClusterError> {
+        let mine = {
+            let mut state = self.state();
+            let record = state.records.entry(unit.to_owned()).or_default();
+            let before = record.clone();
+            change(record);
+            let same = *record == before;
+            if record.objects.is_empty() && record.decisions.is_empty() {
+                state.records.remove(unit);
+            }
+            if same && !state.dirty.contains(unit) {
+                return Ok(());
+            }
+            state.dirty.insert(unit.to_owned());
+            state.change += 1;
+            state.change
+        };
+        let mut written = self.written.lock().await;
+        // whoever held the lock before may have written this change together with its own
+        if written.upto >= mine {
+            return Ok(());
+        }
+        self.write(&mut written).await
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of this lock panics")
+    }
+
+    fn kinds_of_records(&self) -> BTreeSet<String> {
+        let state = self.state();
+        let names = state.records.values().flat_map(|record| record.objects.keys());
+        names.filter_map(|name| entry_key("", name)).map(|key| group_kind(&key)).collect()
+    }
+
+    fn path(&self) -> String {
+        format!("/api/v1/namespaces/{}/configmaps/{PARENT}", self.namespace)
+    }
+
+    fn what(&self) -> String {
+        format!("ConfigMap/{}/{PARENT}", self.namespace)
+    }
+
+    /// Reads the parent and checks whose it is.
+    async fn read(&self, written: &mut Written) -> Result<Option<Value>, ClusterError> {
+        let parent = self.cluster.find(&self.path(), &self.what(), JSON).await?;
+        let Some(parent) = parent else {
+            *written = Written { upto: written.upto, ..Written::default() };
+            return Ok(None);
+        };
+        let annotation = |name: &str| parent["metadata"]["annotations"][name].as_str();
+        let namespace = || self.namespace.to_string();
+        if parent["metadata"]["labels"][ID] != self.id.as_str() || annotation(TOOLING_KEY) != Some(TOOLING) {
+            let found = annotation(TOOLING_KEY).unwrap_or("none").to_owned();
+            return Err(ClusterError::OtherTool { namespace: namespace(), found });
+        }
+        if annotation(INSTANCE) != Some(&self.instance) {
+            let found = annotation(INSTANCE).unwrap_or("unknown").to_owned();
+            return Err(ClusterError::OtherInstance { namespace: namespace(), found });
+        }
+        let kinds = annotation(KINDS).unwrap_or_default().split(',').filter(|kind| !kind.is_empty());
+        written.kinds = kinds.map(str::to_owned).collect();
+        super::object::resource_version(&parent).clone_into(&mut written.resource_version);
+        Ok(Some(parent))
+    }
+
+    fn records(&self, parent: &Value) -> Result<BTreeMap<String, Record>, ClusterError> {
+        let data = parent["data"].as_object();
+        data.into_iter()
+            .flatten()
+            .map(|(unit, text)| {
+                let record = serde_json::from_str(text.as_str().unwrap_or_default());
+                let unreadable = |bad: serde_json::Error| ClusterError::Inventory {
+                    namespace: self.namespace.to_string(),
+                    unit: unit.clone(),
+                    why: bad.to_string(),
+                };
+                Ok((unit.clone(), record.map_err(unreadable)?))
+            })
+            .collect()
+    }
+
+    /// Writes everything that changed since the last write, guarded by the parent's resourceVersion.
+    async fn write(&self, written: &mut Written) -> Result<(), ClusterError> {
+        let (dirty, upto) = {
+            let mut state = self.state();
+            (std::mem::take(&mut state.dirty), state.change)
+        };
+        let result = self.write_units(written, &dirty).await;
+        match &result {
+            Ok(()) => written.upto = upto,
+            Err(_) => self.state().dirty.extend(dirty),
+        }
+        result
+    }
+
+    async fn write_units(&self, written: &mut Written, dirty: &BTreeSet<String>) -> Result<(), ClusterError> {
+        for tried in 1.. {
+            let failed = match self.write_once(written, dirty).await {
+                Ok(parent) => {
+                    super::object::resource_version(&parent).clone_into(&mut written.resource_version);
+                    return Ok(());
+                }
+                Err(failed) => failed,
+            };
+            // 404: somebody removed the parent; 409: somebody made or wrote it. What it says is ours to say.
+            if tried >= TRIES || !(failed.is_code(404) || failed.is_code(409)) {
+                return Err(failed);
+            }
+            self.read(written).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_once(
+        &self,
+        written: &mut Written,
+        dirty: &BTreeSet<String>,
+    ) -> Result<Value, ClusterError> {
+        let all = self.kinds_of_records();
+        let what = self.what();
+        if written.resource_version.is_empty() {
+            let (method, path) = (Method::POST, self.path());
+            let path = path.trim_end_matches(PARENT).trim_end_matches('/');
+            let body = serde_json::to_vec(&self.parent(&all)).expect("JSON values can always be written");
+            let path = format!("{path}?fieldManager={FIELD_MANAGER}");
+            let call = Call { what: &what, method, path, accept: JSON, content_type: JSON, body };
+            let made = self.cluster.call(call).await?;
+            written.kinds = all;
+            return Ok(made);
+        }
+        // kinds are only ever added here: until everything of a kind is seen gone, it must be listed
+        let kinds: BTreeSet<String> = written.kinds.union(&all).cloned().collect();
+        let mut metadata = json!({"resourceVersion": written.resource_version});
+        if kinds != written.kinds {
+            metadata["annotations"] = json!({KINDS: join(&kinds)});
+        }
+        let data: Map<String, Value> = dirty.iter().map(|unit| (unit.clone(), self.text(unit))).collect();
+        let body = json!({"metadata": metadata, "data": data}).to_string().into_bytes();
+        let path = format!("{}?fieldManager={FIELD_MANAGER}", self.path());
+        let call = Call { what: &what, method: Method::PATCH, path, accept: JSON, content_type: MERGE, body };
+        let parent = self.cluster.call(call).await?;
+        written.kinds = kinds;
+        Ok(parent)
+    }
+
+    /// The parent as it is made.
+    fn parent(&self, kinds: &BTreeSet<String>) -> Value {
+        let units = self.units();
+        let data: Map<String, Value> = units.iter().map(|unit| (unit.clone(), self.text(unit))).collect();
+        json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": PARENT,
+                "namespace": self.namespace.as_str(),
+                "labels": {ID: self.id, "app.kubernetes.io/managed-by": FIELD_MANAGER},
+                "annotations": {TOOLING_KEY: TOOLING, KINDS: join(kinds), INSTANCE: self.instance},
+            },
+            "data": data,
+        })
+    }
+
+    /// A unit's record as it stands in the parent; null for one that has none, which a merge patch removes.
+    fn text(&self, unit: &str) -> Value {
+        let record = self.record(unit);
+        record.map_or(Value::Null, |record| {
+            Value::String(serde_json::to_string(&record).expect("a record can always be written"))
+        })
+    }
+}
+
+fn join(kinds: &BTreeSet<String>) -> String {
+    kinds.iter().map(String::as_str).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_follows_the_formula_of_the_kep() {
+        // printf 'branchline.shop-staging.ConfigMap.' | openssl dgst -sha256 -binary | basenc --base64url
+        assert_eq!(set_id("shop-staging"), "applyset-rHLzPpfzpTTIvDn5Vomuvs663rcxXDvG6OfQm4WRZIY-v1");
+    }
+
+    #[test]
+    fn an_entry_names_its_object() {
+        for (api, kind) in [("apps/v1", "Deployment"), ("v1", "Service"), ("networking.k8s.io/v1", "Ingress")]
+        {
+            let key = ObjectKey::new(api, kind, Some("shop"), "api.v2");
+            assert_eq!(entry_key("shop", &entry_name(&key)), Some(key));
+        }
+    }
+}

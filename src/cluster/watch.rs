@@ -1,0 +1,398 @@
+//! Watching what we own: drift, deletions and health, as events.
+//!
+//! One watch per kind over all namespaces, of objects that carry our label. What a watch keeps of an object is a
+//! fingerprint, never the object. Kinds whose status nobody waits for are watched by metadata alone, so the values
+//! of Secrets and ConfigMaps never get here. A cut connection, and a history that the server has dropped (410), end
+//! in a new list, whose gaps are deletions.
+//!
+//! An event is a hint: whoever gets it looks again. Drift is told by our field manager's entry alone, which shrinks
+//! whenever another manager takes a field of ours; what others do to their own fields is no event.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+
+use futures::{Stream, StreamExt as _};
+use kube::api::{Api, ApiResource, DynamicObject, PartialObjectMeta};
+use kube::core::GroupVersionKind;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::health::{self, Health};
+use super::{Cluster, ClusterError, object, prune};
+use crate::plan::FIELD_MANAGER;
+use crate::render::manifest::ObjectKey;
+
+/// How many events may wait for their reader; a watch that finds the queue full waits.
+const QUEUE: usize = 1024;
+/// How many objects a page of the first list has.
+const PAGE: u32 = 500;
+
+/// Something that happened to an object of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A field of ours was changed or taken by somebody else.
+    Drifted {
+        /// The object.
+        key: ObjectKey,
+        /// The service that its label names.
+        service: String,
+        /// The field manager that wrote last.
+        actor: Option<String>,
+    },
+    /// An object that we hold is no longer there, or no longer carries our label.
+    Deleted {
+        /// The object.
+        key: ObjectKey,
+        /// The service that its label named.
+        service: String,
+    },
+    /// A workload's state is another one.
+    Health {
+        /// The object.
+        key: ObjectKey,
+        /// The service that its label names.
+        service: String,
+        /// By the object alone; [`health::check`] also looks at its pods.
+        health: Health,
+    },
+    /// A pod came, went or changed: a workload's cause may have.
+    Pod {
+        /// The pod's namespace.
+        namespace: String,
+        /// The service that its label names.
+        service: String,
+    },
+    /// The first list of a kind, or one after a gap, is complete.
+    Listed {
+        /// API group.
+        group: String,
+        /// Kind.
+        kind: String,
+    },
+    /// A watch is cut off; it comes back by itself.
+    Trouble {
+        /// Kind.
+        kind: String,
+        /// In words.
+        why: String,
+    },
+}
+
+/// What an object should look like to us: written down after an apply, compared with every event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// Fingerprint of the fields that we own.
+    pub owned: String,
+    /// Paths that do not count.
+    pub yields: Vec<String>,
+    /// The version that the API server answered; events about older ones are late. Empty when it is not known.
+    pub resource_version: String,
+}
+
+/// All watches of one cluster.
+#[derive(Clone)]
+pub struct Watches {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    cluster: Cluster,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+    events: mpsc::Sender<Event>,
+    running: Mutex<BTreeSet<(String, String)>>,
+    objects: Mutex<BTreeMap<ObjectKey, Seen>>,
+}
+
+/// What is kept of one object.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    service: String,
+    expected: Option<Expected>,
+    owned: Option<String>,
+    actor: Option<String>,
+    /// Fingerprint of the last health that was told.
+    health: u64,
+    gone: bool,
+}
+
+impl Watches {
+    /// Begins to watch nothing; kinds are added by [`Watches::ensure`]. Tasks run under `tracker` until `stop`.
+    #[must_use]
+    pub fn new(
+        cluster: &Cluster,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> (Self, mpsc::Receiver<Event>) {
+        let (events, receiver) = mpsc::channel(QUEUE);
+        let inner = Inner {
+            cluster: cluster.clone(),
+            tracker: tracker.clone(),
+            stop: stop.clone(),
+            events,
+            running: Mutex::default(),
+            objects: Mutex::default(),
+        };
+        (Self { inner: Arc::new(inner) }, receiver)
+    }
+
+    /// Sees to it that a kind is watched.
+    ///
+    /// # Errors
+    /// When the cluster does not serve the kind, or cannot say.
+    pub async fn ensure(&self, group: &str, kind: &str) -> Result<(), ClusterError> {
+        let name = (group.to_owned(), kind.to_owned());
+        if self.inner.running.lock().expect("no holder of this lock panics").contains(&name) {
+            return Ok(());
+        }
+        let resource = self.inner.cluster.resource_of_group(group, kind).await?;
+        if !self.inner.running.lock().expect("no holder of this lock panics").insert(name) {
+            return Ok(());
+        }
+        let gvk = GroupVersionKind::gvk(&resource.group, &resource.version, &resource.kind);
+        let api_resource = ApiResource::from_gvk_with_plural(&gvk, &resource.plural);
+        let client = self.inner.cluster.client().clone();
+        let labels = format!("app.kubernetes.io/managed-by={FIELD_MANAGER}");
+        let config = watcher::Config::default().labels(&labels).page_size(PAGE);
+        let (group, kind) = (group.to_owned(), kind.to_owned());
+        let full = has_health(&group, &kind);
+        let source = Source { watches: self.clone(), api: resource.api_version(), group, kind };
+        let stop = self.inner.stop.clone();
+        if full {
+            let api: Api<DynamicObject> = Api::all_with(client, &api_resource);
+            let events =
+                watcher(api, config).default_backoff().map(|event| event.map(|event| json(event, whole)));
+            self.inner.tracker.spawn(async move { stop.run_until_cancelled(source.run(events)).await });
+        } else {
+            let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &api_resource);
+            let events =
+                watcher(api, config).default_backoff().map(|event| event.map(|event| json(event, bare)));
+            self.inner.tracker.spawn(async move { stop.run_until_cancelled(source.run(events)).await });
+        }
+        Ok(())
+    }
+
+    /// Says what an object should look like from now on. Called with the answers of an apply, and at the start with
+    /// the inventory.
+    pub fn expect(&self, key: &ObjectKey, service: &str, expected: Expected) {
+        let mut objects = self.objects();
+        let seen = objects.entry(key.clone()).or_default();
+        service.clone_into(&mut seen.service);
+        if !expected.resource_version.is_empty() {
+            // the answer of an apply is newer than all that was seen before
+            seen.owned = Some(expected.owned.clone());
+            seen.gone = false;
+        }
+        seen.expected = Some(expected);
+    }
+
+    /// Forgets an object that was pruned.
+    pub fn forget(&self, key: &ObjectKey) {
+        self.objects().remove(key);
+    }
+
+    /// Everything of a namespace that is not as expected now: changed or gone, with who wrote last.
+    #[must_use]
+    pub fn drifted(&self, namespace: &str) -> BTreeMap<ObjectKey, Option<String>> {
+        let objects = self.objects();
+        objects
+            .iter()
+            .filter(|(key, seen)| key.namespace.as_deref() == Some(namespace) && seen.is_off())
+            .map(|(key, seen)| (key.clone(), seen.actor.clone()))
+            .collect()
+    }
+
+    fn objects(&self) -> std::sync::MutexGuard<'_, BTreeMap<ObjectKey, Seen>> {
+        self.inner.objects.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Seen {
+    fn is_off(&self) -> bool {
+        let Some(expected) = &self.expected else { return false };
+        self.gone || self.owned.as_ref().is_some_and(|owned| *owned != expected.owned)
+    }
+
+    /// Whether an event is about an older version than the one that our own apply made.
+    fn is_late(&self, resource_version: &str) -> bool {
+        let number = |version: &str| version.parse::<u64>().ok();
+        let expected = self.expected.as_ref().and_then(|expected| number(&expected.resource_version));
+        matches!((number(resource_version), expected), (Some(seen), Some(expected)) if seen < expected)
+    }
+}
+
+/// Kinds whose status says whether they are well.
+fn has_health(group: &str, kind: &str) -> bool {
+    matches!((group, kind), ("apps" | "batch", _) | ("", "PersistentVolumeClaim"))
+}
+
+fn whole(object: DynamicObject) -> Value {
+    serde_json::to_value(object).unwrap_or_default()
+}
+
+fn bare(object: PartialObjectMeta<DynamicObject>) -> Value {
+    serde_json::json!({"metadata": object.metadata})
+}
+
+/// One watch.
+struct Source {
+    watches: Watches,
+    api: String,
+    group: String,
+    kind: String,
+}
+
+impl Source {
+    async fn run(self, events: impl Stream<Item = watcher::Result<watcher::Event<Value>>>) {
+        let mut events = pin!(events);
+        let mut listed: BTreeSet<ObjectKey> = BTreeSet::new();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Init) => listed.clear(),
+                Ok(watcher::Event::InitApply(object)) => {
+                    listed.extend(self.key(&object));
+                    self.changed(object).await;
+                }
+                Ok(watcher::Event::InitDone) => {
+                    self.missing(&std::mem::take(&mut listed)).await;
+                    self.tell(Event::Listed { group: self.group.clone(), kind: self.kind.clone() }).await;
+                }
+                Ok(watcher::Event::Apply(object)) => self.changed(object).await,
+                Ok(watcher::Event::Delete(object)) => self.deleted(&object).await,
+                Err(failed) => {
+                    self.tell(Event::Trouble { kind: self.kind.clone(), why: failed.to_string() }).await;
+                }
+            }
+        }
+    }
+
+    fn key(&self, object: &Value) -> Option<ObjectKey> {
+        let metadata = &object["metadata"];
+        Some(ObjectKey::new(
+            &self.api,
+            &self.kind,
+            metadata["namespace"].as_str(),
+            metadata["name"].as_str()?,
+        ))
+    }
+
+    async fn tell(&self, event: Event) {
+        // nobody listens any more: the watch is about to be stopped
+        let _ = self.watches.inner.events.send(event).await;
+    }
+
+    fn is_pod(&self) -> bool {
+        self.group.is_empty() && self.kind == "Pod"
+    }
+
+    async fn changed(&self, mut object: Value) {
+        let Some(key) = self.key(&object) else { return };
+        let service = object::label(&object, prune::SERVICE).unwrap_or_default().to_owned();
+        if self.is_pod() {
+            let namespace = key.namespace.unwrap_or_default();
+            return self.tell(Event::Pod { namespace, service }).await;
+        }
+        object["apiVersion"] = Value::from(self.api.as_str());
+        object["kind"] = Value::from(self.kind.as_str());
+        let health = has_health(&self.group, &self.kind).then(|| health::assess(&object));
+        for event in self.note(&key, service, &object, health) {
+            self.tell(event).await;
+        }
+    }
+
+    /// Takes an object's fingerprints, and says what is new about them.
+    fn note(&self, key: &ObjectKey, service: String, object: &Value, health: Option<Health>) -> Vec<Event> {
+        let mut objects = self.watches.objects();
+        let seen = objects.entry(key.clone()).or_default();
+        let mut events = Vec::new();
+        if seen.is_late(object::resource_version(object)) {
+            return events;
+        }
+        service.clone_into(&mut seen.service);
+        let yields = seen.expected.as_ref().map_or(&[][..], |expected| &expected.yields);
+        let owned = object::owned_hash(object, yields);
+        let was_off = seen.is_off() && seen.owned.as_ref() == Some(&owned);
+        seen.owned = Some(owned);
+        seen.gone = false;
+        seen.actor = object::last_actor(object);
+        if seen.is_off() && !was_off {
+            let (key, service, actor) = (key.clone(), service.clone(), seen.actor.clone());
+            events.push(Event::Drifted { key, service, actor });
+        }
+        if let Some(health) = health {
+            let print = fingerprint(&health);
+            if print != seen.health {
+                seen.health = print;
+                events.push(Event::Health { key: key.clone(), service, health });
+            }
+        }
+        events
+    }
+
+    async fn deleted(&self, object: &Value) {
+        let Some(key) = self.key(object) else { return };
+        if self.is_pod() {
+            let service = object::label(object, prune::SERVICE).unwrap_or_default().to_owned();
+            return self.tell(Event::Pod { namespace: key.namespace.unwrap_or_default(), service }).await;
+        }
+        self.gone(&key, object::resource_version(object)).await;
+    }
+
+    async fn gone(&self, key: &ObjectKey, resource_version: &str) {
+        let service = {
+            let mut objects = self.watches.objects();
+            let Some(seen) = objects.get_mut(key) else { return };
+            if seen.is_late(resource_version) {
+                return;
+            }
+            seen.gone = true;
+            seen.owned = None;
+            seen.health = 0;
+            let service = seen.service.clone();
+            if seen.expected.is_none() {
+                objects.remove(key);
+            }
+            service
+        };
+        self.tell(Event::Deleted { key: key.clone(), service }).await;
+    }
+
+    /// What we know of this kind and a complete list lacks was deleted while nobody watched.
+    async fn missing(&self, listed: &BTreeSet<ObjectKey>) {
+        let missing: Vec<ObjectKey> = {
+            let objects = self.watches.objects();
+            let ours = objects.keys().filter(|key| key.kind == self.kind && key.group == self.group);
+            ours.filter(|key| !listed.contains(*key) && !objects[*key].gone).cloned().collect()
+        };
+        for key in missing {
+            self.gone(&key, "").await;
+        }
+    }
+}
+
+fn fingerprint(health: &Health) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match health {
+        Health::Current => 1.hash(&mut hasher),
+        Health::InProgress(why) => (2, why).hash(&mut hasher),
+        Health::Failed(why) => (3, why).hash(&mut hasher),
+        Health::Terminating => 4.hash(&mut hasher),
+    }
+    hasher.finish().max(1)
+}
+
+/// An event with its object as JSON.
+fn json<K>(event: watcher::Event<K>, map: impl Fn(K) -> Value) -> watcher::Event<Value> {
+    match event {
+        watcher::Event::Apply(object) => watcher::Event::Apply(map(object)),
+        watcher::Event::Delete(object) => watcher::Event::Delete(map(object)),
+        watcher::Event::Init => watcher::Event::Init,
+        watcher::Event::InitApply(object) => watcher::Event::InitApply(map(object)),
+        watcher::Event::InitDone => watcher::Event::InitDone,
+    }
+}

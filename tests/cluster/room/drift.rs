@@ -1,0 +1,118 @@
+//! What a watch tells of changes that we did not make.
+
+use std::time::Duration;
+
+use branchline::cluster::inventory::ApplySet;
+use branchline::cluster::watch::{Event, Expected, Watches};
+use branchline::cluster::{ChangeSet, object};
+use serde_json::json;
+use tokio::sync::mpsc::Receiver;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::ground::{Ground, grounds};
+
+struct Watching {
+    watches: Watches,
+    events: Receiver<Event>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Watching {
+    async fn begin(ground: &Ground) -> Self {
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (watches, events) = Watches::new(&ground.cluster, &tracker, &stop);
+        let mut watching = Self { watches, events, tracker, stop };
+        for (group, kind) in [("", "ConfigMap"), ("apps", "Deployment")] {
+            watching.watches.ensure(group, kind).await.unwrap();
+            watching
+                .until(|event| matches!(event, Event::Listed { kind: listed, .. } if listed == kind))
+                .await;
+        }
+        watching
+    }
+
+    fn expect(&self, changes: &ChangeSet, set: &ApplySet, service: &str) {
+        for change in &changes.changes {
+            let live = change.live.as_ref().expect("applied");
+            let entry = set.entry(service, &change.key).expect("recorded");
+            let resource_version = object::resource_version(live).to_owned();
+            let expected = Expected { owned: entry.owned, yields: Vec::new(), resource_version };
+            self.watches.expect(&change.key, service, expected);
+        }
+    }
+
+    async fn until(&mut self, wanted: impl Fn(&Event) -> bool) -> Event {
+        let next = async {
+            loop {
+                let event = self.events.recv().await.expect("the watches run");
+                if wanted(&event) {
+                    return event;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), next).await.expect("the event comes")
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_an_owned_field_is_drift_and_a_foreign_field_is_none() {
+    for ground in grounds().await {
+        let set = ground.set().await;
+        let mut watching = Watching::begin(&ground).await;
+        let changes = ground.apply(&set, "api", vec![ground.config("api", "api", "1")]).await;
+        watching.expect(&changes, &set, "api");
+        let path = ground.path("configmaps", "api");
+        ground.patch(&path, &json!({"data": {"theirs": "x"}}), "kubectl").await;
+        ground.patch(&path, &json!({"data": {"key": "changed"}}), "kubectl-edit").await;
+        let key = ground.key("v1", "ConfigMap", "api");
+        let drift =
+            watching.until(|event| matches!(event, Event::Drifted { key: of, .. } if *of == key)).await;
+        let actor = Some("kubectl-edit".to_owned());
+        assert_eq!(drift, Event::Drifted { key: key.clone(), service: "api".into(), actor: actor.clone() });
+        assert_eq!(watching.watches.drifted(ground.namespace.as_str()), [(key, actor)].into());
+        watching.end().await;
+        ground.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_object_is_told() {
+    for ground in grounds().await {
+        let set = ground.set().await;
+        let mut watching = Watching::begin(&ground).await;
+        let changes = ground.apply(&set, "api", vec![ground.config("api", "api", "1")]).await;
+        watching.expect(&changes, &set, "api");
+        ground.send("DELETE", &ground.path("configmaps", "api"), None, "").await.unwrap();
+        let key = ground.key("v1", "ConfigMap", "api");
+        watching.until(|event| matches!(event, Event::Deleted { key: of, .. } if *of == key)).await;
+        assert!(watching.watches.drifted(ground.namespace.as_str()).contains_key(&key));
+        watching.end().await;
+        ground.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_deleted_while_nobody_watched_is_missed_by_the_first_list() {
+    for ground in grounds().await {
+        let set = ground.set().await;
+        let changes = ground.apply(&set, "api", vec![ground.config("api", "api", "1")]).await;
+        ground.send("DELETE", &ground.path("configmaps", "api"), None, "").await.unwrap();
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (watches, events) = Watches::new(&ground.cluster, &tracker, &stop);
+        let mut watching = Watching { watches, events, tracker, stop };
+        watching.expect(&changes, &set, "api");
+        watching.watches.ensure("", "ConfigMap").await.unwrap();
+        let key = ground.key("v1", "ConfigMap", "api");
+        watching.until(|event| matches!(event, Event::Deleted { key: of, .. } if *of == key)).await;
+        watching.end().await;
+        ground.finish().await;
+    }
+}
