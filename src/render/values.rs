@@ -130,14 +130,14 @@ fn complete_ports(values: &mut Value) {
     }
 }
 
+/// Completes an item of `env` or `ingresses`.
 fn complete_item(list: &str, item: &mut Map<String, Value>) {
-    let (keys, path): (&[&str], _) =
-        if list == "/env" { (&["value", "secret"], None) } else { (&["tls"], Some("path")) };
+    let keys: &[&str] = if list == "/env" { &["value", "secret"] } else { &["tls", "path"] };
     for key in keys {
         item.entry(*key).or_insert(Value::Null);
     }
-    if let Some(path) = path {
-        item.entry(path).or_insert_with(|| "/".into());
+    if let Some(path) = item.get_mut("path").filter(|path| path.is_null()) {
+        *path = "/".into();
     }
 }
 

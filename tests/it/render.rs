@@ -226,6 +226,26 @@ fn recursion_and_endless_output_end_in_an_error() {
 }
 
 #[test]
+fn the_deepest_template_that_is_accepted_needs_a_small_stack_only() {
+    let mut files = vec![("own/10-a.yaml.hbs".to_owned(), "{{> p0}}\n".to_owned())];
+    for i in 0..22 {
+        let body = format!("{{{{#if name}}}}\n{{{{> p{}}}}}\n{{{{/if}}}}\n", i + 1);
+        files.push((format!("own/partials/p{i}.yaml.hbs"), body));
+    }
+    let blocks = format!("{}{}{}", "{{#if name}}\n".repeat(2), config_map("  a: b"), "{{/if}}\n".repeat(2));
+    files.push(("own/partials/p22.yaml.hbs".to_owned(), blocks));
+    let nested = format!("{}\n{}", "{{#if name}}\n".repeat(16), "{{/if}}\n".repeat(16));
+    files.push(("own/20-b.yaml.hbs".to_owned(), nested));
+    let run = move || {
+        let files: Vec<(&str, &str)> =
+            files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        render(&with_files(&files), "own", &api()).map(|made| made.len())
+    };
+    let small = std::thread::Builder::new().stack_size(1 << 20).spawn(run).expect("a thread");
+    assert_eq!(small.join().expect("no overflow"), Ok(1));
+}
+
+#[test]
 fn parameters_are_checked_and_filled_by_the_templates_schema() {
     let mut values = api();
     values["params"] = json!({"ingresClass": "alb", "metricsPath": 3});
