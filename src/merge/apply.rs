@@ -218,17 +218,17 @@ impl Request<'_> {
             Some(last) => self.prune(merged, &last.fields, &entry.fields, &managed),
             None => merged,
         };
-        let mut changed = true;
+        let mut written = true;
         if let Some(live) = self.live {
             let changes = self.schema.compare(self.kind, live, &object).without(reset);
             let conflicts = managed.give_up(&changes);
             if !force && !conflicts.is_empty() {
                 return Err(ApplyError::Conflicts(conflicts));
             }
-            changed = !changes.is_empty() || !same_objects(live, &object);
+            written = !changes.is_empty() || !same_objects(live, &object);
         }
         entry.time =
-            if changed { Some(self.options.now.to_owned()) } else { last.and_then(|last| last.time) };
+            if written { Some(self.options.now.to_owned()) } else { last.and_then(|last| last.time) };
         entry.fields = entry.fields.difference(unowned());
         managed.0.push(entry);
         managed.drop_empty();

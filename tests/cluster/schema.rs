@@ -160,7 +160,7 @@ fn refer(schema: &Value, found: &mut Vec<String>) {
             for (name, value) in entries {
                 match (name.as_str(), value) {
                     ("$ref", Value::String(pointer)) => {
-                        found.extend(pointer.rsplit('/').next().map(str::to_owned))
+                        found.extend(pointer.rsplit('/').next().map(str::to_owned));
                     }
                     _ => refer(value, found),
                 }

@@ -25,7 +25,8 @@ pub(crate) async fn real() -> anyhow::Result<Option<Client>> {
     let path = std::env::var("KUBECONFIG")
         .context("BRANCHLINE_TEST_REQUIRE names kubernetes, KUBECONFIG says no server")?;
     let file = kube::config::Kubeconfig::read_from(path)?;
-    let config = kube::Config::from_custom_kubeconfig(file, &Default::default()).await?;
+    let config =
+        kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await?;
     Ok(Some(Client::try_from(config)?))
 }
 

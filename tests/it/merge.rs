@@ -1,5 +1,8 @@
 //! Stories of server-side apply: who owns what, who wins, what goes.
 
+mod fields;
+mod laws;
+
 use branchline::merge::{self, Apply, ApplyError, FieldSet, Schema, Update};
 use serde_json::{Value, json};
 

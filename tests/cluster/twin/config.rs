@@ -8,25 +8,25 @@ use super::random::Random;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
     pub(crate) api_version: &'static str,
-    pub(crate) kind: &'static str,
+    pub(crate) name: &'static str,
     pub(crate) plural: &'static str,
     fill: fn(&mut Random, &mut Map<String, Value>, bool),
 }
 
 /// All kinds, the common ones more than once.
 pub(crate) const KINDS: [Kind; 10] = [
-    Kind { api_version: "apps/v1", kind: "Deployment", plural: "deployments", fill: deployment },
-    Kind { api_version: "apps/v1", kind: "Deployment", plural: "deployments", fill: deployment },
-    Kind { api_version: "v1", kind: "Service", plural: "services", fill: service },
-    Kind { api_version: "v1", kind: "Service", plural: "services", fill: service },
-    Kind { api_version: "v1", kind: "ConfigMap", plural: "configmaps", fill: config_map },
-    Kind { api_version: "v1", kind: "Secret", plural: "secrets", fill: secret },
-    Kind { api_version: "networking.k8s.io/v1", kind: "Ingress", plural: "ingresses", fill: ingress },
-    Kind { api_version: "batch/v1", kind: "CronJob", plural: "cronjobs", fill: cron_job },
-    Kind { api_version: "v1", kind: "ServiceAccount", plural: "serviceaccounts", fill: service_account },
+    Kind { api_version: "apps/v1", name: "Deployment", plural: "deployments", fill: deployment },
+    Kind { api_version: "apps/v1", name: "Deployment", plural: "deployments", fill: deployment },
+    Kind { api_version: "v1", name: "Service", plural: "services", fill: service },
+    Kind { api_version: "v1", name: "Service", plural: "services", fill: service },
+    Kind { api_version: "v1", name: "ConfigMap", plural: "configmaps", fill: config_map },
+    Kind { api_version: "v1", name: "Secret", plural: "secrets", fill: secret },
+    Kind { api_version: "networking.k8s.io/v1", name: "Ingress", plural: "ingresses", fill: ingress },
+    Kind { api_version: "batch/v1", name: "CronJob", plural: "cronjobs", fill: cron_job },
+    Kind { api_version: "v1", name: "ServiceAccount", plural: "serviceaccounts", fill: service_account },
     Kind {
         api_version: "networking.k8s.io/v1",
-        kind: "NetworkPolicy",
+        name: "NetworkPolicy",
         plural: "networkpolicies",
         fill: network_policy,
     },
@@ -47,7 +47,7 @@ impl Kind {
             metadata.insert("labels".into(), texts(random, &["app", "team", "tier"]));
         }
         // Controllers write annotations on what they control: there nobody else does, or the order of writes would show.
-        if random.percent(30) && !matches!(self.kind, "Deployment" | "CronJob") {
+        if random.percent(30) && !matches!(self.name, "Deployment" | "CronJob") {
             metadata.insert("annotations".into(), texts(random, &["note", "owner", "why"]));
         }
         if random.percent(10) {
@@ -58,7 +58,7 @@ impl Kind {
         }
         let mut object = Map::new();
         object.insert("apiVersion".into(), self.api_version.into());
-        object.insert("kind".into(), self.kind.into());
+        object.insert("kind".into(), self.name.into());
         object.insert("metadata".into(), metadata.into());
         (self.fill)(random, &mut object, whole);
         object.into()

@@ -38,7 +38,7 @@ async fn play(client: &Client, namespace: &str, seed: u64) -> anyhow::Result<Vec
         if let Some(difference) = compare(live.as_ref(), step, &answer) {
             found.push(format!(
                 "seed {seed} step {position} {} {step:?}\n{difference}\nlive: {}",
-                story.kind.kind,
+                story.kind.name,
                 live.unwrap_or_default()
             ));
             break;
@@ -153,13 +153,14 @@ fn settled(object: &Value) -> Value {
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.shift_remove("managedFields");
     }
-    if object["kind"] == "Service" {
-        if let Some(spec) = object["spec"].as_object_mut() {
-            spec.shift_remove("sessionAffinityConfig");
-            for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-                // The zero of a target port is a default to come.
-                port.as_object_mut()
-                    .map(|port| port.retain(|name, value| name != "targetPort" || *value != 0));
+    if object["kind"] == "Service"
+        && let Some(spec) = object["spec"].as_object_mut()
+    {
+        spec.shift_remove("sessionAffinityConfig");
+        for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+            // The zero of a target port is a default to come.
+            if let Some(port) = port.as_object_mut() {
+                port.retain(|name, value| name != "targetPort" || *value != 0);
             }
         }
     }
@@ -168,11 +169,12 @@ fn settled(object: &Value) -> Value {
 
 /// Takes out of a new Service what the server allots after it settled who owns what.
 fn allotted(live: Option<&Value>, new: &mut Value) {
-    if live.is_none() && new["kind"] == "Service" {
-        if let Some(spec) = new["spec"].as_object_mut() {
-            for name in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-                spec.shift_remove(name);
-            }
+    if live.is_none()
+        && new["kind"] == "Service"
+        && let Some(spec) = new["spec"].as_object_mut()
+    {
+        for name in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+            spec.shift_remove(name);
         }
     }
 }

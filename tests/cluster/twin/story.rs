@@ -65,14 +65,14 @@ fn step(random: &mut Random, kind: Kind, name: &str, first: bool) -> Step {
 /// A configuration as a merge patch, some of whose fields ask to be removed.
 fn with_nulls(random: &mut Random, mut config: Value) -> Value {
     let mut paths = Vec::new();
-    maps(&config, String::new(), &mut paths);
+    maps(&config, "", &mut paths);
     for path in paths {
-        if random.percent(15) && !path.starts_with("/apiVersion") {
-            if let Some(entries) = config.pointer_mut(&path).and_then(Value::as_object_mut) {
-                let keys: Vec<String> = entries.keys().filter(|key| *key != "name").cloned().collect();
-                if !keys.is_empty() {
-                    entries.insert(random.pick(&keys).clone(), Value::Null);
-                }
+        if random.percent(15)
+            && let Some(entries) = config.pointer_mut(&path).and_then(Value::as_object_mut)
+        {
+            let keys: Vec<String> = entries.keys().filter(|key| *key != "name").cloned().collect();
+            if !keys.is_empty() {
+                entries.insert(random.pick(&keys).clone(), Value::Null);
             }
         }
     }
@@ -86,13 +86,13 @@ fn with_nulls(random: &mut Random, mut config: Value) -> Value {
 }
 
 /// Pointers to the maps inside a value that are not the value itself.
-fn maps(value: &Value, way: String, found: &mut Vec<String>) {
+fn maps(value: &Value, way: &str, found: &mut Vec<String>) {
     if let Value::Object(entries) = value {
         for (name, value) in entries {
             let way = format!("{way}/{}", name.replace('~', "~0").replace('/', "~1"));
             if value.is_object() {
                 found.push(way.clone());
-                maps(value, way, found);
+                maps(value, &way, found);
             }
         }
     }
@@ -103,13 +103,13 @@ fn droppable(object: &Value) -> Vec<String> {
     let mut found = Vec::new();
     for root in ["/spec", "/data", "/metadata/labels", "/metadata/annotations", "/imagePullSecrets"] {
         if let Some(value) = object.pointer(root) {
-            leaves(value, root.to_owned(), &mut found);
+            leaves(value, root, &mut found);
         }
     }
     found
 }
 
-fn leaves(value: &Value, way: String, found: &mut Vec<String>) {
+fn leaves(value: &Value, way: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(entries) => {
             let mut names: Vec<_> = entries.keys().collect();
@@ -117,12 +117,12 @@ fn leaves(value: &Value, way: String, found: &mut Vec<String>) {
             for name in names {
                 let below = format!("{way}/{}", name.replace('~', "~0").replace('/', "~1"));
                 found.push(below.clone());
-                leaves(&entries[name], below, found);
+                leaves(&entries[name], &below, found);
             }
         }
         Value::Array(items) => {
             for (position, item) in items.iter().enumerate() {
-                leaves(item, format!("{way}/{position}"), found);
+                leaves(item, &format!("{way}/{position}"), found);
             }
         }
         _ => {}
