@@ -173,7 +173,8 @@ pub(crate) fn real_server_required() -> bool {
     std::env::var("BRANCHLINE_TEST_REQUIRE").unwrap_or_default().split(',').any(|name| name == "kubernetes")
 }
 
-async fn servers() -> Vec<(&'static str, kube::Client)> {
+/// The embedded API, and the real one where it is demanded.
+pub(crate) async fn servers() -> Vec<(&'static str, kube::Client)> {
     let mut servers = vec![("embedded", embedded().await.client())];
     if real_server_required() {
         let client = kube::Client::try_default().await.expect("KUBECONFIG names the server to compare with");
@@ -182,7 +183,8 @@ async fn servers() -> Vec<(&'static str, kube::Client)> {
     servers
 }
 
-fn suffix() -> String {
+/// What no other run is named by.
+pub(crate) fn suffix() -> String {
     uuid::Uuid::now_v7().simple().to_string()[20..].to_owned()
 }
 

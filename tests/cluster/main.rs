@@ -9,5 +9,4 @@ mod harness;
 mod objects;
 mod room;
 mod schema;
-mod server;
 mod twin;

@@ -7,11 +7,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use http::Method;
-use kube::Client;
 use serde_json::{Map, Value, json};
 
-use crate::server::{real, send};
+use crate::harness::{World, real_server_required, servers};
 
 /// The kinds that the templates use and the embedded API serves.
 const KINDS: [(&str, &[&str]); 10] = [
@@ -46,8 +44,12 @@ const KINDS: [(&str, &[&str]); 10] = [
 
 #[tokio::test]
 async fn the_committed_schema_is_the_servers() -> anyhow::Result<()> {
-    let Some(client) = real().await? else { return Ok(()) };
-    let document = read(&client).await?;
+    if !real_server_required() {
+        return Ok(());
+    }
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let (server, client) = servers().await.pop().expect("there is always a server");
+    let document = read(&World { server, client, namespace: String::new() }).await?;
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/merge/schema/openapi.json");
     if std::env::var("BRANCHLINE_WRITE_SCHEMA").is_ok() {
         std::fs::write(path, document)?;
@@ -65,16 +67,16 @@ async fn the_committed_schema_is_the_servers() -> anyhow::Result<()> {
 }
 
 /// The server's document, one resource and one definition a line.
-async fn read(client: &Client) -> anyhow::Result<String> {
-    let version = get(client, "/version").await?["gitVersion"].clone();
+async fn read(world: &World) -> anyhow::Result<String> {
+    let version = get(world, "/version").await?["gitVersion"].clone();
     let (mut definitions, mut resources) = (BTreeMap::new(), BTreeMap::new());
     for (api_version, kinds) in KINDS {
         let root = if api_version.contains('/') { "apis" } else { "api" };
-        let document = get(client, &format!("/openapi/v3/{root}/{api_version}")).await?;
+        let document = get(world, &format!("/openapi/v3/{root}/{api_version}")).await?;
         for (name, definition) in document["components"]["schemas"].as_object().into_iter().flatten() {
             definitions.insert(name.clone(), trimmed(definition));
         }
-        let list = get(client, &format!("/{root}/{api_version}")).await?;
+        let list = get(world, &format!("/{root}/{api_version}")).await?;
         resources.extend(served(api_version, kinds, list["resources"].as_array().map_or(&[], Vec::as_slice)));
     }
     let mut wanted = BTreeMap::new();
@@ -95,8 +97,8 @@ async fn read(client: &Client) -> anyhow::Result<String> {
     Ok(document)
 }
 
-async fn get(client: &Client, path: &str) -> anyhow::Result<Value> {
-    let answer = send(client, Method::GET, path, "application/json", None).await?;
+async fn get(world: &World, path: &str) -> anyhow::Result<Value> {
+    let answer = world.get(path).await;
     anyhow::ensure!(answer.code == 200, "GET {path}: {}", answer.code);
     Ok(answer.body)
 }

@@ -33,10 +33,9 @@ pub(crate) const KINDS: [Kind; 10] = [
 ];
 
 impl Kind {
-    /// The collection's path in a namespace.
-    pub(crate) fn path(&self, namespace: &str) -> String {
-        let root = if self.api_version.contains('/') { "apis" } else { "api" };
-        format!("/{root}/{}/namespaces/{namespace}/{}", self.api_version, self.plural)
+    /// The resource as [`World::path`](crate::harness::World::path) names it.
+    pub(crate) fn resource(&self) -> String {
+        format!("{}/{}", self.api_version, self.plural)
     }
 
     /// A configuration: with all that the kind requires when `whole`, else any part of one.

@@ -1,53 +1,50 @@
 //! The pure merge against a real server: from the same live object, who owns what afterwards is the same.
 
+use std::sync::Arc;
+
 use branchline::merge::{self, Apply, ApplyError, Schema, Update};
-use futures::StreamExt as _;
-use kube::Client;
+use futures::{StreamExt as _, future, stream};
 use serde_json::{Value, json};
 
-use super::story::{Step, Story, read};
-use super::{CONTROLLER, Namespace, owners};
-use crate::server::{Answer, real};
+use super::story::{Step, Story};
+use super::{CONTROLLER, owners, seeds};
+use crate::harness::{Answer, World, on_every_server};
 
 const NOW: &str = "2026-01-01T00:00:00Z";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn merge_leaves_the_same_owners_as_the_real_server() -> anyhow::Result<()> {
-    let Some(client) = real().await? else { return Ok(()) };
-    let namespace = Namespace::make(&client, "oracle").await?;
-    let first = std::env::var("TWIN_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1_u64);
-    let count = std::env::var("TWIN_COUNT").ok().and_then(|count| count.parse().ok()).unwrap_or(100_u64);
-    let stories =
-        futures::stream::iter(first..first + count).map(|seed| play(&client, &namespace.name, seed));
-    let results: Vec<anyhow::Result<Vec<String>>> = stories.buffer_unordered(8).collect().await;
-    namespace.remove().await?;
-    let mut differences = Vec::new();
-    for result in results {
-        differences.extend(result?);
-    }
-    assert!(differences.is_empty(), "{} differences\n{}", differences.len(), differences.join("\n\n"));
-    Ok(())
+#[test]
+fn merge_leaves_the_same_owners_as_every_server() {
+    on_every_server("oracle", |world| async move {
+        let stories = stream::iter(seeds(60)).map(|seed| play(Arc::clone(&world), seed));
+        let found: Vec<String> = stories.buffer_unordered(8).filter_map(future::ready).collect().await;
+        assert!(
+            found.is_empty(),
+            "on the {} server, {} differences\n{}",
+            world.server,
+            found.len(),
+            found.join("\n\n")
+        );
+    });
 }
 
-async fn play(client: &Client, namespace: &str, seed: u64) -> anyhow::Result<Vec<String>> {
+/// The first difference of a story.
+async fn play(world: Arc<World>, seed: u64) -> Option<String> {
     let story = Story::of(seed);
-    let mut found = Vec::new();
+    let mut found = None;
     for (position, step) in story.steps.iter().enumerate() {
-        let live = read(client, namespace, &story).await?;
-        let Some(answer) = step.run(client, namespace, &story, live.as_ref()).await? else { continue };
+        let live = story.read(&world).await;
+        let Some(answer) = step.run(&world, &story, live.as_ref()).await else { continue };
         if let Some(difference) = compare(live.as_ref(), step, &answer) {
-            found.push(format!(
-                "seed {seed} step {position} {} {step:?}\n{difference}\nlive: {}",
-                story.kind.name,
-                live.unwrap_or_default()
+            let live = live.unwrap_or_default();
+            found = Some(format!(
+                "seed {seed} step {position} {} {step:?}\n{difference}\nlive: {live}",
+                story.kind.name
             ));
             break;
         }
     }
-    let finalizers = json!({"metadata": {"finalizers": null}});
-    Step::Patch { manager: "cleaner", patch: finalizers }.run(client, namespace, &story, None).await?;
-    Step::Delete.run(client, namespace, &story, None).await?;
-    Ok(found)
+    story.clear(&world).await;
+    found
 }
 
 fn compare(live: Option<&Value>, step: &Step, answer: &Answer) -> Option<String> {

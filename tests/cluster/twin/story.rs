@@ -1,12 +1,10 @@
 //! A story: one object, several managers, a dozen writes.
 
-use http::Method;
-use kube::Client;
 use serde_json::{Map, Value, json};
 
 use super::config::{KINDS, Kind};
 use super::random::Random;
-use crate::server::{Answer, send};
+use crate::harness::{APPLY, Answer, MERGE, World};
 
 /// What is done with one object.
 #[derive(Clone, Debug)]
@@ -176,45 +174,27 @@ fn overlay(target: &mut Value, over: &Value) {
 
 impl Step {
     /// Does it, with the object as it was read before.
-    pub(crate) async fn run(
-        &self,
-        client: &Client,
-        namespace: &str,
-        story: &Story,
-        live: Option<&Value>,
-    ) -> anyhow::Result<Option<Answer>> {
-        let collection = story.kind.path(namespace);
+    pub(crate) async fn run(&self, world: &World, story: &Story, live: Option<&Value>) -> Option<Answer> {
+        let collection = world.path(&story.kind.resource());
         let object = format!("{collection}/{}", story.name);
-        let json = "application/json";
-        Ok(Some(match self {
-            Self::Apply { manager, force, config } => {
+        let manager = self.manager();
+        Some(match self {
+            Self::Apply { force, config, .. } => {
                 let path = format!("{object}?fieldManager={manager}&force={force}");
-                send(client, Method::PATCH, &path, "application/apply-patch+yaml", Some(config)).await?
+                world.patch(&path, APPLY, config).await
             }
-            Self::Create { manager, config } => {
-                send(
-                    client,
-                    Method::POST,
-                    &format!("{collection}?fieldManager={manager}"),
-                    json,
-                    Some(config),
-                )
-                .await?
+            Self::Create { config, .. } => {
+                world.post(&format!("{collection}?fieldManager={manager}"), config).await
             }
-            Self::Replace { manager, over, drop } => {
-                let Some(live) = live else { return Ok(None) };
-                let path = format!("{object}?fieldManager={manager}");
-                send(client, Method::PUT, &path, json, Some(&edited(live, over, *drop))).await?
+            Self::Replace { over, drop, .. } => {
+                let edited = edited(live?, over, *drop);
+                world.put(&format!("{object}?fieldManager={manager}"), &edited).await
             }
-            Self::Patch { manager, patch } => {
-                let path = format!("{object}?fieldManager={manager}");
-                send(client, Method::PATCH, &path, "application/merge-patch+json", Some(patch)).await?
+            Self::Patch { patch, .. } => {
+                world.patch(&format!("{object}?fieldManager={manager}"), MERGE, patch).await
             }
-            Self::Delete => {
-                send(client, Method::DELETE, &object, json, Some(&json!({"propagationPolicy": "Background"})))
-                    .await?
-            }
-        }))
+            Self::Delete => world.delete(&object, &json!({"propagationPolicy": "Background"})).await,
+        })
     }
 
     /// The manager that writes.
@@ -229,9 +209,17 @@ impl Step {
     }
 }
 
-/// Reads the object; `None` where it is not there.
-pub(crate) async fn read(client: &Client, namespace: &str, story: &Story) -> anyhow::Result<Option<Value>> {
-    let path = format!("{}/{}", story.kind.path(namespace), story.name);
-    let answer = send(client, Method::GET, &path, "application/json", None).await?;
-    Ok((answer.code == 200).then_some(answer.body))
+impl Story {
+    /// Reads the object; `None` where it is not there.
+    pub(crate) async fn read(&self, world: &World) -> Option<Value> {
+        let answer = world.get(&format!("{}/{}", world.path(&self.kind.resource()), self.name)).await;
+        (answer.code == 200).then_some(answer.body)
+    }
+
+    /// Removes the object, whatever finalizers it has.
+    pub(crate) async fn clear(&self, world: &World) {
+        let patch = json!({"metadata": {"finalizers": null}});
+        Step::Patch { manager: "cleaner", patch }.run(world, self, None).await;
+        Step::Delete.run(world, self, None).await;
+    }
 }
