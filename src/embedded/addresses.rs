@@ -108,13 +108,14 @@ pub(crate) fn keep_allocated(service: &mut Value, live: &Value) {
     }
     let empty = |value: &Value| value.as_str().is_none_or(str::is_empty);
     if empty(&service["spec"]["clusterIP"])
-        && service["spec"]["clusterIPs"].as_array().is_none_or(Vec::is_empty)
+        && let Some(address) = live["spec"].get("clusterIP")
     {
-        for field in ["clusterIP", "clusterIPs"] {
-            if let Some(value) = live["spec"].get(field) {
-                service["spec"][field] = value.clone();
-            }
-        }
+        service["spec"]["clusterIP"] = address.clone();
+    }
+    if service["spec"]["clusterIPs"].as_array().is_none_or(Vec::is_empty)
+        && let Some(addresses) = live["spec"].get("clusterIPs")
+    {
+        service["spec"]["clusterIPs"] = addresses.clone();
     }
     // who changes the one name of the address means the other too
     let (address, was) = (&service["spec"]["clusterIP"], &live["spec"]["clusterIP"]);

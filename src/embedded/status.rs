@@ -120,8 +120,10 @@ impl Refusal {
         Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type", Some(json!({})))
     }
 
-    pub(crate) fn already_exists(kind: &Kind, name: &str) -> Self {
-        let message = format!("{} \"{name}\" already exists", kind.qualified_resource());
+    /// `going` says that the object which has the name is on its way out.
+    pub(crate) fn already_exists(kind: &Kind, name: &str, going: bool) -> Self {
+        let prefix = if going { "object is being deleted: " } else { "" };
+        let message = format!("{prefix}{} \"{name}\" already exists", kind.qualified_resource());
         Self::new(409, "AlreadyExists", message, Some(details(name, kind.group, kind.resource)))
     }
 

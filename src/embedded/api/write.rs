@@ -324,7 +324,7 @@ impl Writer<'_> {
         }
         if self.options.dry_run {
             if self.api.storage.get(self.kind, &Key::new(self.namespace, &name)).is_some() {
-                return Err(Refusal::already_exists(self.kind, &name));
+                return Err(self.exists(&name));
             }
             return Ok((201, Stored::tried(object)));
         }
@@ -340,7 +340,14 @@ impl Writer<'_> {
                 self.name_new(&mut object)?;
             }
         }
-        Err(Refusal::already_exists(self.kind, &name))
+        Err(self.exists(&name))
+    }
+
+    /// The refusal of a name that is taken.
+    fn exists(&self, name: &str) -> Refusal {
+        let taken = self.api.storage.get(self.kind, &Key::new(self.namespace, name));
+        let going = taken.is_some_and(|taken| taken.value["metadata"]["deletionTimestamp"].is_string());
+        Refusal::already_exists(self.kind, name, going)
     }
 
     /// Fills what the system gives a new object; says whether its name was generated.
