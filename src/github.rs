@@ -6,6 +6,7 @@
 //!
 //! * [`Client`]: as an App or with a token, against any base address (GitHub Enterprise, a test's world).
 //! * [`want_check`], [`want_comment`], [`want_note`]: rows of the outbox, what GitHub should read.
+//! * [`inbox`], [`payload`], [`signature`]: webhooks, from the raw bytes to a hint.
 //! * [`send_due`] and [`run`]: the sender that makes it so, across restarts, refusals and rate limits.
 //!
 //! Documentation: <https://docs.github.com/en/rest>.
@@ -16,12 +17,15 @@ mod client;
 mod comments;
 mod deliveries;
 mod error;
+pub mod inbox;
 mod limits;
 mod note;
 mod outbox;
+pub mod payload;
 mod pulls;
 mod repository;
 mod sender;
+pub mod signature;
 mod statuses;
 
 pub use self::client::Client;

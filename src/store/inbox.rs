@@ -8,6 +8,9 @@ use sqlx::{FromRow, Row, SqliteConnection};
 use super::rows::time;
 use super::{Store, StoreError, micros};
 
+/// Bytes of bodies that are read at once.
+const BYTES_AT_ONCE: i64 = 8 * 1024 * 1024;
+
 /// A delivery as it comes in, its signature already checked.
 #[derive(Debug, Clone)]
 pub struct NewDelivery {
@@ -86,18 +89,29 @@ impl Store {
         self.write("storing a delivery", move |c| Box::pin(async move { receive(c, delivery).await })).await
     }
 
-    /// Deliveries that wait after row `after`, oldest first, at most `limit`.
+    /// Deliveries that wait after row `after`, oldest first, at most `limit`, and of large ones fewer: their
+    /// bodies together stay within 8 MiB, or it is one.
     ///
     /// # Errors
     /// The store itself fails.
     pub async fn waiting_deliveries(&self, after: i64, limit: u32) -> Result<Vec<Delivery>, StoreError> {
         self.read("reading the inbox", move |c| {
             Box::pin(async move {
-                sqlx::query_as("SELECT * FROM inbox WHERE state = 'waiting' AND seq > ? ORDER BY seq LIMIT ?")
-                    .bind(after)
-                    .bind(limit)
-                    .fetch_all(c)
-                    .await
+                sqlx::query_as(
+                    "SELECT * FROM inbox WHERE seq IN (
+                         SELECT seq FROM (
+                             SELECT seq, sum(length(body)) OVER (ORDER BY seq) AS bytes,
+                                 row_number() OVER (ORDER BY seq) AS place
+                             FROM (SELECT seq, body FROM inbox WHERE state = 'waiting' AND seq > ?1
+                                   ORDER BY seq LIMIT ?2))
+                         WHERE bytes <= ?3 OR place = 1)
+                     ORDER BY seq",
+                )
+                .bind(after)
+                .bind(limit)
+                .bind(BYTES_AT_ONCE)
+                .fetch_all(c)
+                .await
             })
         })
         .await

@@ -56,3 +56,22 @@ async fn a_delivery_that_keeps_failing_is_set_aside_and_holds_up_nobody() {
     assert_eq!(aside[0].error.as_deref(), Some("it cannot be read"));
     assert_eq!(store.count_inbox().await.unwrap(), InboxCounts { waiting: 1, quarantined: 1 });
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_deliveries_are_read_few_at_once_and_none_is_left_out() {
+    let place = Place::new();
+    let store = place.open().await;
+    let sizes = [5, 2, 3, 20, 1, 1].map(|mib| mib * 1024 * 1024);
+    for (n, size) in sizes.into_iter().enumerate() {
+        store.receive(delivery(&format!("d-{n}"), &"x".repeat(size))).await.unwrap();
+    }
+    let mut batches = Vec::new();
+    let mut after = 0;
+    loop {
+        let batch = store.waiting_deliveries(after, 100).await.unwrap();
+        let Some(last) = batch.last() else { break };
+        after = last.seq;
+        batches.push(batch.len());
+    }
+    assert_eq!(batches, [2, 1, 1, 2]);
+}
