@@ -86,7 +86,11 @@ impl Store {
     /// # Errors
     /// The store itself fails: then the sender must be told so, and sends again.
     pub async fn receive(&self, delivery: NewDelivery) -> Result<Received, StoreError> {
-        self.write("storing a delivery", move |c| Box::pin(async move { receive(c, delivery).await })).await
+        let body_digest = digest(&SHA256, &delivery.body).as_ref().to_vec();
+        self.write("storing a delivery", move |c| {
+            Box::pin(async move { receive(c, delivery, body_digest).await })
+        })
+        .await
     }
 
     /// Deliveries that wait after row `after`, oldest first, at most `limit`, and of large ones fewer: their
@@ -200,8 +204,7 @@ impl Store {
     }
 }
 
-async fn receive(c: &mut SqliteConnection, new: NewDelivery) -> sqlx::Result<Received> {
-    let body_digest = digest(&SHA256, &new.body).as_ref().to_vec();
+async fn receive(c: &mut SqliteConnection, new: NewDelivery, body_digest: Vec<u8>) -> sqlx::Result<Received> {
     let stored: Option<i64> = sqlx::query_scalar(
         "INSERT INTO inbox (source, delivery, event, body, body_digest, received, state)
          VALUES (?, ?, ?, ?, ?, ?, 'waiting') ON CONFLICT (source, delivery) DO NOTHING RETURNING seq",

@@ -10,4 +10,5 @@ mod merge;
 mod render;
 mod source;
 mod source_http;
+mod server;
 mod store;

@@ -82,7 +82,7 @@ fn what_we_do_not_listen_to_is_not_even_read() {
 #[test]
 fn hostile_payloads_are_refused_or_skipped_and_harm_nobody() {
     let deep = format!(r#"{{"x":{}{},"ref":"refs/heads/main"}}"#, "[".repeat(100_000), "]".repeat(100_000));
-    let many: String = (0..1_000_000).map(|n| format!(r#""k{n}":{n},"#)).collect();
+    let many = (0..1_000_000).map(|n| format!(r#""k{n}":{n},"#)).collect::<Vec<_>>().concat();
     let many = format!(
         r#"{{{many}"ref":"refs/heads/main","after":"{HEAD}","repository":{{"id":7,"full_name":"acme/api"}}}}"#
     );
