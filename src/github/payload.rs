@@ -41,7 +41,7 @@ pub enum PayloadError {
 
 /// A repository; the id stays when it is renamed or handed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Repository {
+pub struct RepositoryId {
     /// GitHub's id.
     pub id: u64,
     /// Its name at the time.
@@ -52,7 +52,7 @@ pub struct Repository {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// The repository it is about.
-    pub repository: Option<Repository>,
+    pub repository: Option<RepositoryId>,
     /// Who caused it; to be asked for their permission, never trusted.
     pub actor: Option<String>,
     /// What happened.
@@ -326,9 +326,9 @@ impl Reader<'_> {
         self.part(self.raw.action.clone(), "action")
     }
 
-    fn repository(&self, raw: &RawRepository) -> Result<Repository, PayloadError> {
+    fn repository(&self, raw: &RawRepository) -> Result<RepositoryId, PayloadError> {
         let slug = raw.full_name.parse().map_err(|source| self.name(source))?;
-        Ok(Repository { id: raw.id, slug })
+        Ok(RepositoryId { id: raw.id, slug })
     }
 
     fn revision(&self, text: &str) -> Result<Revision, PayloadError> {

@@ -23,7 +23,7 @@ fn what(event: &str, more: &Value) -> Option<What> {
 fn a_push_names_the_repository_by_id_and_where_the_ref_points_now() {
     let notice = read("push", &payload(&json!({ "ref": "refs/heads/main", "after": HEAD, "commits": [] })));
     let notice = notice.unwrap().unwrap();
-    assert_eq!(notice.repository, Some(Repository { id: 7, slug: "acme/api".parse().unwrap() }));
+    assert_eq!(notice.repository, Some(RepositoryId { id: 7, slug: "acme/api".parse().unwrap() }));
     assert_eq!(notice.actor.as_deref(), Some("ada"));
     let after = Some(HEAD.parse().unwrap());
     assert_eq!(notice.what, What::Push { reference: "refs/heads/main".to_owned(), after });
