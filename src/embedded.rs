@@ -7,6 +7,7 @@
 //!     wire         how an object is written    defaults    validation    admission    strategy    ownership
 //!     watch select table patch                 what clients ask for
 //! controllers      what makes Deployments into Pods, through a kube::Client like anybody else
+//! node             takes Pods and runs them    process supervise        as processes, each on a string
 //! ```
 //!
 //! Semantics are those of Kubernetes 1.34; docs/embedded.md lists what is missing. A request that is accepted is
@@ -20,16 +21,20 @@ pub mod controllers;
 mod defaults;
 mod kinds;
 mod logs;
+pub mod node;
 mod ownership;
 mod patch;
 mod persist;
+pub mod process;
 mod quality;
 mod quantity;
+mod queue;
 mod select;
 mod serve;
 mod status;
 mod storage;
 mod strategy;
+pub mod supervise;
 mod table;
 mod validation;
 mod watch;

@@ -26,8 +26,8 @@ use self::catalog::{Catalog, Served};
 use self::change::{Change, Write};
 use self::deployment::Decision;
 use self::garbage::Graph;
-use self::queue::Queue;
 use super::cache::{Cache, Key, Kind};
+use super::queue::Queue;
 use crate::clock::Clock;
 
 mod autoscaler;
@@ -42,7 +42,6 @@ mod job;
 mod namespace;
 mod owner;
 pub(crate) mod pods;
-mod queue;
 mod replica_set;
 mod template;
 

@@ -4,6 +4,8 @@
 mod build;
 mod config;
 mod desired;
+mod embedded_node;
+mod embedded_process;
 mod git;
 mod http_backend;
 mod merge;
