@@ -282,13 +282,29 @@ impl ClusterError {
             | Self::TimedOut { .. }
             | Self::Unreadable { .. }
             | Self::Stays { .. } => true,
-            Self::Refused { status, .. } => matches!(status.code, 401 | 403 | 408 | 409 | 429 | 500..),
+            Self::Refused { status, .. } => {
+                matches!(status.code, 401 | 403 | 408 | 409 | 429 | 500..) && !is_misfit(&status.message)
+            }
             Self::Incomplete { source, .. } => source.is_transient(),
             _ => false,
         }
     }
 
     /// Whether the object that was asked for is not there, by the server's own word.
+    /// Answers whether the author of the configuration can mend it, and nobody else.
+    #[must_use]
+    pub fn is_authors(&self) -> bool {
+        match self {
+            Self::UnknownKind { .. }
+            | Self::NotOurs { .. }
+            | Self::Conflicts { .. }
+            | Self::Fight { .. }
+            | Self::Planned { .. } => true,
+            Self::Refused { status, .. } => matches!(status.code, 400 | 422) || is_misfit(&status.message),
+            _ => false,
+        }
+    }
+
     fn is_absent(&self) -> bool {
         self.is_code(404) && self.status().is_some_and(|status| status.reason == reason::NOT_FOUND)
     }
@@ -296,6 +312,11 @@ impl ClusterError {
     fn is_code(&self, code: u16) -> bool {
         self.status().is_some_and(|status| status.code == code)
     }
+}
+
+/// Whether a refusal is about a manifest that does not fit its kind; server-side apply answers so with a 500.
+fn is_misfit(words: &str) -> bool {
+    words.contains("failed to create typed patch object")
 }
 
 /// The words of a refusal: every cause on its own line where the server names fields.
@@ -306,7 +327,13 @@ fn words(status: &Status) -> String {
         .filter(|cause| !cause.field.is_empty())
         .map(|cause| format!("{}: {}", cause.field, cause.message))
         .collect();
-    let words = if named.is_empty() { status.message.clone() } else { named.join("; ") };
+    let message = if is_misfit(&status.message) {
+        // "failed to create typed patch object (ns/name; v1, Kind=X): .spec.x: field not declared in schema"
+        status.message.split_once("): ").map_or(status.message.as_str(), |(_, words)| words)
+    } else {
+        status.message.as_str()
+    };
+    let words = if named.is_empty() { message.to_owned() } else { named.join("; ") };
     match hint(status, &words) {
         Some(hint) => format!("{words}\nhint: {hint}"),
         None => words,
@@ -319,6 +346,9 @@ fn hint(status: &Status, words: &str) -> Option<&'static str> {
         return Some(
             "this field cannot be changed in place: give the object another name, or delete it yourself first",
         );
+    }
+    if words.contains("field not declared in schema") {
+        return Some("the kind has no such field; mend its name in the template");
     }
     if words.contains("exceeded quota") {
         return Some("raise the namespace's ResourceQuota, or ask for less");

@@ -80,6 +80,8 @@ pub struct Held {
     pub uid: String,
     /// Why pruning leaves it alone, when its manifest said so.
     pub keep: Option<String>,
+    /// Paths that do not count in `owned`.
+    pub yields: Vec<String>,
 }
 
 /// One service with everything planning needs to know about it.

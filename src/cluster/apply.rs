@@ -4,15 +4,13 @@
 //! the new live state, and conflicts are only looked into when there are any. An object that we do not know yet is
 //! looked at first, so that nothing of others is ever adopted.
 
-use std::collections::BTreeMap;
-
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use http::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::inventory::{ApplySet, Entry};
+use super::inventory::{ApplySet, Entry, is_namespaced};
 use super::request::{APPLY, Call, JSON, METADATA};
 use super::{Cluster, ClusterError, Conflict, conflict, object};
 use crate::plan::{Action, FIELD_MANAGER, PART_OF, Stage, Step, UnitPlan, kept_by_nature};
@@ -130,7 +128,7 @@ pub async fn apply(set: &ApplySet, unit: &UnitPlan, preview: bool) -> Result<Cha
             unit.steps.iter().filter(|step| step.stage == stage && step.action != Action::Refuse).collect();
         if !intended && stage != Stage::Namespace && !all.failed() {
             // the parent lives in the namespace, so that stage comes before it
-            let keys = unit.steps.iter().filter(|step| sends(step) && is_member(&step.key));
+            let keys = unit.steps.iter().filter(|step| sends(step) && is_namespaced(&step.key));
             set.intend(&unit.name, keys.map(|step| step.key.clone())).await?;
             intended = true;
         }
@@ -152,21 +150,6 @@ pub async fn apply(set: &ApplySet, unit: &UnitPlan, preview: bool) -> Result<Cha
     Ok(all)
 }
 
-/// Applies one object outside of any set: the namespace of an environment.
-///
-/// # Errors
-/// When it exists and is not ours, or the API refuses it.
-pub async fn apply_namespace(set: &ApplySet, unit: &UnitPlan) -> Result<ChangeSet, ClusterError> {
-    let run = Run { set, unit, preview: false, dry: false };
-    let mut all = ChangeSet::default();
-    for step in
-        unit.steps.iter().filter(|step| step.stage == Stage::Namespace && step.action != Action::Refuse)
-    {
-        all.changes.push(run.step(step).await);
-    }
-    Ok(all)
-}
-
 /// Tries every step of a plan on the server (`dryRun=All`) and changes nothing: admission, quota and schema speak.
 pub async fn try_out(set: &ApplySet, unit: &UnitPlan) -> ChangeSet {
     let run = Run { set, unit, preview: false, dry: true };
@@ -182,11 +165,6 @@ pub async fn try_out(set: &ApplySet, unit: &UnitPlan) -> ChangeSet {
 
 fn sends(step: &Step) -> bool {
     matches!(step.action, Action::Create | Action::Update { .. } | Action::Replace { .. })
-}
-
-/// Whether an object is a member of the set: all but the namespace, which the set's parent lives in.
-fn is_member(key: &ObjectKey) -> bool {
-    key.namespace.is_some()
 }
 
 /// How one PATCH is sent.
@@ -222,7 +200,7 @@ impl Run<'_> {
         let entry = self.set.entry(&self.unit.name, &step.key);
         let known = entry.as_ref().map(|entry| entry.uid.as_str()).filter(|uid| !uid.is_empty());
         let mut body = manifest.object().clone();
-        if is_member(&step.key) {
+        if is_namespaced(&step.key) {
             body["metadata"]["labels"][PART_OF] = Value::from(self.set.id());
         }
         for left in entry.iter().flat_map(|entry| &entry.left).filter(|left| step.yields.contains(left)) {
@@ -320,7 +298,7 @@ impl Run<'_> {
             return false;
         }
         let made = entry.is_some_and(|entry| !entry.uid.is_empty() && entry.uid == object::uid(live));
-        let member = if is_member(&step.key) {
+        let member = if is_namespaced(&step.key) {
             object::is_member(live, self.set.id())
         } else {
             object::owns_label(live, "app.kubernetes.io/managed-by")
@@ -330,7 +308,7 @@ impl Run<'_> {
 
     /// What the inventory keeps of an object that was applied.
     fn entry(&self, change: &Change) -> Option<(ObjectKey, Option<Entry>)> {
-        let live = change.live.as_ref().filter(|_| is_member(&change.key))?;
+        let live = change.live.as_ref()?;
         let step = self.unit.steps.iter().find(|step| step.key == change.key)?;
         let before = self.set.entry(&self.unit.name, &change.key).unwrap_or_default();
         let mut left: Vec<String> =
@@ -343,6 +321,7 @@ impl Run<'_> {
             owned: object::owned_hash(live, &step.yields),
             uid: object::uid(live).to_owned(),
             keep: kept_by_nature(&change.key, self.preview, live),
+            yields: step.yields.clone(),
             left,
         };
         Some((change.key.clone(), Some(entry)))
@@ -375,10 +354,4 @@ impl Target<'_> {
         };
         self.cluster.call(call).await
     }
-}
-
-/// The live state by object, as a change set leaves it.
-#[must_use]
-pub fn live(changes: &ChangeSet) -> BTreeMap<ObjectKey, &Value> {
-    changes.changes.iter().filter_map(|change| Some((change.key.clone(), change.live.as_ref()?))).collect()
 }

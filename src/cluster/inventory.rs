@@ -49,7 +49,10 @@ pub struct Entry {
     /// Why it is kept when nobody wants it any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<String>,
-    /// Fields that we left to another manager and no longer send.
+    /// Fields that do not count in `owned`, since a conflict on them yields.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub yields: Vec<String>,
+    /// Those of them that we left to another manager and no longer send.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<String>,
 }
@@ -108,7 +111,7 @@ pub fn set_id(namespace: &str) -> String {
     format!("applyset-{}-v1", URL_SAFE_NO_PAD.encode(hash.as_ref()))
 }
 
-/// `Deployment.apps/api`; all objects of a set live in its namespace.
+/// `Deployment.apps/api`; all objects of a set live in its namespace, but for that namespace itself.
 fn entry_name(key: &ObjectKey) -> String {
     let ObjectKey { group, kind, name, .. } = key;
     if group.is_empty() { format!("{kind}/{name}") } else { format!("{kind}.{group}/{name}") }
@@ -124,9 +127,14 @@ fn entry_key(namespace: &str, entry: &str) -> Option<ObjectKey> {
     Some(ObjectKey {
         group: group.to_owned(),
         kind: kind.to_owned(),
-        namespace: Some(namespace.to_owned()),
+        namespace: (entry != format!("Namespace/{name}")).then(|| namespace.to_owned()),
         name: name.to_owned(),
     })
+}
+
+/// Whether an object is a member of its environment's set: all but the namespace, which the parent lives in.
+pub(super) fn is_namespaced(key: &ObjectKey) -> bool {
+    key.namespace.is_some()
 }
 
 impl ApplySet {
@@ -203,6 +211,7 @@ impl ApplySet {
                     owned: entry.owned.clone(),
                     uid: entry.uid.clone(),
                     keep: entry.keep.clone(),
+                    yields: entry.yields.clone(),
                 })
             })
             .collect()
@@ -311,7 +320,8 @@ impl ApplySet {
     fn kinds_of_records(&self) -> BTreeSet<String> {
         let state = self.state();
         let names = state.records.values().flat_map(|record| record.objects.keys());
-        names.filter_map(|name| entry_key("", name)).map(|key| group_kind(&key)).collect()
+        let keys = names.filter_map(|name| entry_key("", name)).filter(is_namespaced);
+        keys.map(|key| group_kind(&key)).collect()
     }
 
     fn path(&self) -> String {

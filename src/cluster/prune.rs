@@ -11,7 +11,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::apply::{Change, ChangeSet, Outcome, Target};
-use super::inventory::ApplySet;
+use super::inventory::{ApplySet, is_namespaced};
 use super::request::{Call, JSON, METADATA, METADATA_LIST, escape};
 use super::{Cluster, ClusterError, object};
 use crate::name::{LABEL, k8s_name};
@@ -26,7 +26,7 @@ const GONE: Duration = Duration::from_secs(60);
 const TRIES: u32 = 3;
 
 /// Deletes what the plan of a service deletes, and what is left over of it: members of the set that carry its
-/// label, are in no record and are not wanted.
+/// label, are in no record and are not wanted. The namespace itself is left to [`namespace`].
 ///
 /// # Errors
 /// [`ClusterError::Incomplete`] when a list or discovery could not be read, and then nothing was deleted; or when
@@ -37,7 +37,7 @@ pub async fn prune(set: &ApplySet, unit: &UnitPlan, preview: bool) -> Result<Cha
     let mut spared: BTreeSet<ObjectKey> = unit.steps.iter().map(|step| step.key.clone()).collect();
     for step in &unit.prune {
         match step.action {
-            Action::Delete => drop(doomed.insert(step.key.clone())),
+            Action::Delete if is_namespaced(&step.key) => drop(doomed.insert(step.key.clone())),
             _ => {
                 spared.insert(step.key.clone());
                 all.changes.push(Change::new(&step.key, Outcome::Kept));
@@ -211,6 +211,20 @@ impl Target<'_> {
 }
 
 impl Cluster {
+    /// Reads many objects; what is not there is left out.
+    ///
+    /// # Errors
+    /// When any of them cannot be read: what is missing from the answer is proven not to be there.
+    pub async fn get_all(
+        &self,
+        keys: impl IntoIterator<Item = ObjectKey>,
+    ) -> Result<BTreeMap<ObjectKey, Value>, ClusterError> {
+        let reads =
+            keys.into_iter().map(|key| async move { self.get(&key).await.map(|live| Some((key, live?))) });
+        let found = futures::future::try_join_all(reads).await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
     /// Reads an object by its key; `None` when it is not there.
     ///
     /// # Errors

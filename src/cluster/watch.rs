@@ -23,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::health::{self, Health};
-use super::{Cluster, ClusterError, object, prune};
-use crate::plan::FIELD_MANAGER;
+use super::inventory::ApplySet;
+use super::{ChangeSet, Cluster, ClusterError, Outcome, object, prune};
+use crate::plan::{FIELD_MANAGER, UnitPlan};
 use crate::render::manifest::ObjectKey;
 
 /// How many events may wait for their reader; a watch that finds the queue full waits.
@@ -189,6 +190,38 @@ impl Watches {
             seen.gone = false;
         }
         seen.expected = Some(expected);
+    }
+
+    /// Takes what an apply or a prune left: the answers of the API server are what is expected from now on.
+    pub fn applied(&self, set: &ApplySet, unit: &UnitPlan, changes: &ChangeSet) {
+        for change in &changes.changes {
+            if matches!(change.outcome, Outcome::Pruned | Outcome::Released) {
+                self.forget(&change.key);
+            }
+            let Some(live) = &change.live else { continue };
+            let Some(entry) = set.entry(&unit.name, &change.key) else { continue };
+            let step = unit.steps.iter().find(|step| step.key == change.key);
+            let yields = step.map(|step| step.yields.clone()).unwrap_or_default();
+            let resource_version = object::resource_version(live).to_owned();
+            self.expect(&change.key, &unit.name, Expected { owned: entry.owned, yields, resource_version });
+        }
+    }
+
+    /// Takes a whole inventory, at the start: what was changed while nobody watched then counts as drift.
+    ///
+    /// # Errors
+    /// As [`Watches::ensure`], for any kind of the set.
+    pub async fn follow(&self, set: &ApplySet) -> Result<(), ClusterError> {
+        for unit in set.units() {
+            for held in set.held(&unit).into_iter().filter(|held| !held.owned.is_empty()) {
+                let (yields, resource_version) = (held.yields, String::new());
+                self.expect(&held.key, &unit, Expected { owned: held.owned, yields, resource_version });
+            }
+        }
+        for (group, kind) in set.group_kinds().await {
+            self.ensure(&group, &kind).await?;
+        }
+        Ok(())
     }
 
     /// Forgets an object that was pruned.

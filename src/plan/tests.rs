@@ -40,6 +40,7 @@ fn held(manifest: &Manifest) -> Held {
         owned: "0".to_owned(),
         uid: "1".to_owned(),
         keep: None,
+        yields: Vec::new(),
     }
 }
 

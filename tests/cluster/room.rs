@@ -2,6 +2,8 @@
 
 mod apply;
 mod drift;
+mod faults;
 mod ground;
+mod health;
 mod inventory;
 mod prune;

@@ -53,10 +53,10 @@ async fn an_object_that_is_not_ours_is_never_adopted() {
         let changes = ground.apply(&set, "api", vec![ground.config("api", "api", "ours")]).await;
         assert!(matches!(changes.errors().next(), Some((_, ClusterError::NotOurs { .. }))));
         let text = errors(&changes).remove(0).replace(ground.namespace.as_str(), "NS");
-        insta::assert_snapshot!(text, @r#"
+        insta::allow_duplicates! { insta::assert_snapshot!(text, @r#"
         ConfigMap/NS/api exists and is not ours (it is managed by kubectl)
         hint: rename the service, or hand the object over with the annotation `branchline.dev/adopt: "true"`
-        "#);
+        "#); }
         assert_eq!(ground.live("v1", "ConfigMap", "api").await.unwrap()["data"]["key"], "theirs");
 
         let consent = json!({"metadata": {"annotations": {"branchline.dev/adopt": "true"}}});
@@ -104,10 +104,10 @@ async fn a_field_that_another_tool_declares_is_reported_and_not_taken() {
             ground.object("api", "v1", "ConfigMap", "api", json!({"data": {"key": "1", "extra": "ours"}}));
         let changes = ground.apply(&set, "api", vec![both]).await;
         let text = errors(&changes).remove(0).replace(ground.namespace.as_str(), "NS");
-        insta::assert_snapshot!(text, @r"
+        insta::allow_duplicates! { insta::assert_snapshot!(text, @r"
         ConfigMap/NS/api: .data.extra is held by `flux`
         hint: take these fields out of one of the two tools
-        ");
+        "); }
         assert_eq!(ground.live("v1", "ConfigMap", "api").await.unwrap()["data"]["extra"], "theirs");
         ground.finish().await;
     }

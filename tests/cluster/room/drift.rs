@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use branchline::cluster::inventory::ApplySet;
-use branchline::cluster::watch::{Event, Expected, Watches};
-use branchline::cluster::{ChangeSet, object};
+use branchline::cluster::apply;
+use branchline::cluster::watch::{Event, Watches};
+use branchline::plan::Wanted;
 use serde_json::json;
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
@@ -33,16 +33,6 @@ impl Watching {
         watching
     }
 
-    fn expect(&self, changes: &ChangeSet, set: &ApplySet, service: &str) {
-        for change in &changes.changes {
-            let live = change.live.as_ref().expect("applied");
-            let entry = set.entry(service, &change.key).expect("recorded");
-            let resource_version = object::resource_version(live).to_owned();
-            let expected = Expected { owned: entry.owned, yields: Vec::new(), resource_version };
-            self.watches.expect(&change.key, service, expected);
-        }
-    }
-
     async fn until(&mut self, wanted: impl Fn(&Event) -> bool) -> Event {
         let next = async {
             loop {
@@ -67,8 +57,9 @@ async fn a_change_of_an_owned_field_is_drift_and_a_foreign_field_is_none() {
     for ground in grounds().await {
         let set = ground.set().await;
         let mut watching = Watching::begin(&ground).await;
-        let changes = ground.apply(&set, "api", vec![ground.config("api", "api", "1")]).await;
-        watching.expect(&changes, &set, "api");
+        let plan = ground.plan(&set, "api", Wanted::Objects(vec![ground.config("api", "api", "1")]), &[]);
+        let unit = plan.unit("api").unwrap();
+        watching.watches.applied(&set, unit, &apply::apply(&set, unit, false).await.unwrap());
         let path = ground.path("configmaps", "api");
         ground.patch(&path, &json!({"data": {"theirs": "x"}}), "kubectl").await;
         ground.patch(&path, &json!({"data": {"key": "changed"}}), "kubectl-edit").await;
@@ -88,8 +79,9 @@ async fn a_deleted_object_is_told() {
     for ground in grounds().await {
         let set = ground.set().await;
         let mut watching = Watching::begin(&ground).await;
-        let changes = ground.apply(&set, "api", vec![ground.config("api", "api", "1")]).await;
-        watching.expect(&changes, &set, "api");
+        let plan = ground.plan(&set, "api", Wanted::Objects(vec![ground.config("api", "api", "1")]), &[]);
+        let unit = plan.unit("api").unwrap();
+        watching.watches.applied(&set, unit, &apply::apply(&set, unit, false).await.unwrap());
         ground.send("DELETE", &ground.path("configmaps", "api"), None, "").await.unwrap();
         let key = ground.key("v1", "ConfigMap", "api");
         watching.until(|event| matches!(event, Event::Deleted { key: of, .. } if *of == key)).await;
@@ -103,13 +95,12 @@ async fn a_deleted_object_is_told() {
 async fn what_was_deleted_while_nobody_watched_is_missed_by_the_first_list() {
     for ground in grounds().await {
         let set = ground.set().await;
-        let changes = ground.apply(&set, "api", vec![ground.config("api", "api", "1")]).await;
+        ground.apply(&set, "api", vec![ground.config("api", "api", "1")]).await;
         ground.send("DELETE", &ground.path("configmaps", "api"), None, "").await.unwrap();
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let (watches, events) = Watches::new(&ground.cluster, &tracker, &stop);
         let mut watching = Watching { watches, events, tracker, stop };
-        watching.expect(&changes, &set, "api");
-        watching.watches.ensure("", "ConfigMap").await.unwrap();
+        watching.watches.follow(&ground.set().await).await.unwrap();
         let key = ground.key("v1", "ConfigMap", "api");
         watching.until(|event| matches!(event, Event::Deleted { key: of, .. } if *of == key)).await;
         watching.end().await;

@@ -23,17 +23,28 @@ pub(crate) struct Ground {
     pub(crate) namespace: Namespace,
 }
 
+/// The embedded cluster alone, which has no controllers here: a test writes statuses itself.
+pub(crate) async fn embedded() -> Ground {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    Ground::new(Cluster::new(harness::embedded().await.client(), Clock::system())).await
+}
+
+/// The server of `KUBECONFIG`, with its controllers, where `BRANCHLINE_TEST_REQUIRE` names `kubernetes`.
+pub(crate) async fn real() -> Option<Ground> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    if !harness::real_server_required() {
+        return None;
+    }
+    let file = std::env::var("KUBECONFIG").expect("KUBECONFIG names the server to test on");
+    let cluster = connect::kubeconfig(file.as_ref(), Clock::system()).await.expect("a cluster");
+    Some(Ground::new(cluster).await)
+}
+
 /// Every cluster that tests run against: the embedded one always, and the server of `KUBECONFIG` when
 /// `BRANCHLINE_TEST_REQUIRE` names `kubernetes`; it may be somebody's cluster otherwise.
 pub(crate) async fn grounds() -> Vec<Ground> {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let embedded = Cluster::new(harness::embedded().await.client(), Clock::system());
-    let mut grounds = vec![Ground::new(embedded).await];
-    if harness::real_server_required() {
-        let file = std::env::var("KUBECONFIG").expect("KUBECONFIG names the server to test on");
-        let cluster = connect::kubeconfig(file.as_ref(), Clock::system()).await.expect("a cluster");
-        grounds.push(Ground::new(cluster).await);
-    }
+    let mut grounds = vec![embedded().await];
+    grounds.extend(real().await);
     grounds
 }
 

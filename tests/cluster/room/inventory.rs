@@ -1,9 +1,11 @@
 //! The record of what we applied, in the cluster itself.
 
-use branchline::cluster::{ApplySet, ClusterError};
+use branchline::cluster::{ApplySet, ClusterError, Outcome};
+use branchline::plan::ENVIRONMENT_UNIT;
+use branchline::render::manifest::Manifest;
 use serde_json::json;
 
-use super::ground::grounds;
+use super::ground::{INSTANCE, grounds};
 
 #[tokio::test]
 async fn the_parent_is_an_apply_set_that_other_tools_understand() {
@@ -76,6 +78,33 @@ async fn many_services_write_one_parent_at_the_same_time() {
         let read = ground.set().await;
         assert_eq!(read.units(), names);
         assert!(names.iter().all(|name| !read.held(name)[0].applied.is_empty()));
+        ground.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn the_namespace_is_ours_once_we_made_it_and_costs_nothing_afterwards() {
+    for ground in grounds().await {
+        let name = format!("{}-own", ground.namespace);
+        let namespace: branchline::name::Namespace = name.parse().unwrap();
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name,
+            "labels": {"app.kubernetes.io/managed-by": "branchline"}}});
+        let wanted = || vec![Manifest::new(object.clone(), "templates/test.yaml.hbs", 1).unwrap()];
+        let set = ApplySet::open(&ground.cluster, &namespace, INSTANCE).await.unwrap();
+        let made = ground.apply(&set, ENVIRONMENT_UNIT, wanted()).await;
+        assert_eq!(made.count(Outcome::Created), 1, "{:?}", super::ground::errors(&made));
+        let set = ApplySet::open(&ground.cluster, &namespace, INSTANCE).await.unwrap();
+        assert_eq!(ground.apply(&set, ENVIRONMENT_UNIT, wanted()).await.count(Outcome::Unchanged), 1);
+        assert!(set.group_kinds().await.is_empty(), "a namespace is no member of its own set");
+
+        // one that was there before is not taken over
+        let set = ground.set().await;
+        let mut theirs = object.clone();
+        theirs["metadata"]["name"] = json!(ground.namespace.as_str());
+        let theirs = Manifest::new(theirs, "templates/test.yaml.hbs", 1).unwrap();
+        let refused = ground.apply(&set, ENVIRONMENT_UNIT, vec![theirs]).await;
+        assert!(matches!(refused.errors().next(), Some((_, ClusterError::NotOurs { .. }))));
+        ground.send("DELETE", &format!("/api/v1/namespaces/{name}"), None, "").await.unwrap();
         ground.finish().await;
     }
 }
