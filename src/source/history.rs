@@ -1,22 +1,25 @@
 //! What changed between commits, and which commit changed it.
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BinaryHeap, HashMap};
 use std::ops::ControlFlow;
 
 use git2::{ErrorCode, ObjectType, Oid, Tree, TreeEntry};
 use jiff::Timestamp;
 
 use super::commit::Person;
-use super::entry::{ObjectId, clean};
+use super::entry::{ObjectId, check_name};
 use super::inputs::Inputs;
 use super::tree::{Reader, oid, revision};
 use super::{SourceError, lock};
 use crate::name::Revision;
 
 const LONGEST_MESSAGE: usize = 64 << 10;
-/// Entries of the cache of newest changes; it is emptied when it is full.
+/// Sets of inputs whose newest changes are remembered; when there are more, all are forgotten.
 const REMEMBERED: usize = 20_000;
+/// Heads remembered for one set of inputs; when there are more, they are forgotten.
+const HEADS: usize = 16;
 
 /// A path that differs between two commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +104,7 @@ impl Reader<'_> {
     /// The paths that differ between two commits, in order. The cost follows what changed, not the size of the tree.
     ///
     /// # Errors
-    /// When one of the commits is not there, `Refused` for a hostile name, `TooLarge` over the limit on entries.
+    /// When one of the commits is not there, `TooLarge` over the limit on entries.
     pub fn changed(&self, from: &Revision, to: &Revision) -> Result<Vec<Change>, SourceError> {
         let (old, new) = (self.tree(from)?, self.tree(to)?);
         let limit = self.state.limits.entries;
@@ -110,7 +113,7 @@ impl Reader<'_> {
             changes.push(change);
             if changes.len() as u64 > limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let mut walk = Walk { reader: self, at: to, enter: &|_| true, visit: &mut visit };
+        let mut walk = Walk { reader: self, enter: &|_| true, visit: &mut visit };
         if walk.differences(Some(&old), Some(&new), "", 0)?.is_break() {
             return Err(self.too_large("changed files", limit));
         }
@@ -119,110 +122,159 @@ impl Reader<'_> {
 
     /// The newest commit reachable from `head` that changed one of `inputs`, `None` where none ever did.
     ///
+    /// # Errors
+    /// As [`newest_changes`](Self::newest_changes).
+    pub fn newest_change(&self, head: &Revision, inputs: &Inputs) -> Result<Option<Revision>, SourceError> {
+        let mut found = self.newest_changes(head, std::slice::from_ref(inputs))?;
+        Ok(found.pop().flatten())
+    }
+
+    /// For each of many sets of inputs, the newest commit reachable from `head` that changed one of them, `None` where
+    /// none ever did. History is walked once for all of them.
+    ///
     /// History is simplified as git-log(1) does for paths: a merge that took the inputs over from one of its parents
     /// is not a change, the commit on that parent's side is; so what a pull request built is what its merge deploys.
     ///
     /// # Errors
     /// When the head is not there, `TooLarge` when the history is longer than its limit.
-    pub fn newest_change(&self, head: &Revision, inputs: &Inputs) -> Result<Option<Revision>, SourceError> {
-        let start = oid(head);
-        let mut at = start;
+    pub fn newest_changes(
+        &self,
+        head: &Revision,
+        inputs: &[Inputs],
+    ) -> Result<Vec<Option<Revision>>, SourceError> {
+        let mut found = vec![None; inputs.len()];
+        let known = self.known(inputs);
+        let mut search = Search::default();
+        let start = self.commit_of(head)?;
+        search.add(&start, (0..inputs.len()).collect());
         let mut steps = 0;
-        let found = loop {
-            if let Some(known) = lock(&self.state.newest).get(inputs.key()).and_then(|known| known.get(&at)) {
-                break *known;
+        while let Some((at, mut pending)) = search.next() {
+            for (index, answer) in known.get(&at).into_iter().flatten() {
+                if let Some(place) = pending.iter().position(|pending| pending == index) {
+                    pending.swap_remove(place);
+                    found[*index] = *answer;
+                }
+            }
+            if pending.is_empty() {
+                continue;
             }
             steps += 1;
             if steps > self.state.limits.history {
                 return Err(self.too_large("commits of history", self.state.limits.history));
             }
-            match self.step(at, inputs)? {
-                Step::Follow(parent) => at = parent,
-                Step::Changed => break Some(at),
-                Step::Never => break None,
+            for index in self.step(at, pending, inputs, &mut search)? {
+                found[index] = Some(at);
             }
-        };
-        self.remember(inputs, start, found);
-        Ok(found.map(revision))
+        }
+        self.remember(inputs, start.id(), &found);
+        Ok(found.into_iter().map(|found| found.map(revision)).collect())
     }
 
-    fn step(&self, at: Oid, inputs: &Inputs) -> Result<Step, SourceError> {
-        let at = revision(at);
-        let commit = self.commit_of(&at)?;
+    /// Looks at one commit: which of the pending inputs it changed. The others go on to a parent that has them as they
+    /// are here.
+    fn step(
+        &self,
+        at: Oid,
+        mut pending: Vec<usize>,
+        inputs: &[Inputs],
+        search: &mut Search,
+    ) -> Result<Vec<usize>, SourceError> {
+        let commit = self.commit_of(&revision(at))?;
         let tree = self.subtree(commit.tree_id())?;
         if commit.parent_count() == 0 {
-            let changed = self.inputs_differ(&at, None, &tree, inputs)?;
-            return Ok(if changed { Step::Changed } else { Step::Never });
+            return self.touched(None, &tree, &pending, inputs);
         }
         for parent in commit.parents() {
             let before = self.subtree(parent.tree_id())?;
-            if !self.inputs_differ(&at, Some(&before), &tree, inputs)? {
-                return Ok(Step::Follow(parent.id()));
+            let touched = self.touched(Some(&before), &tree, &pending, inputs)?;
+            pending.retain(|index| !touched.contains(index));
+            search.add(&parent, std::mem::replace(&mut pending, touched));
+            if pending.is_empty() {
+                break;
             }
         }
-        Ok(Step::Changed)
+        Ok(pending)
     }
 
-    fn inputs_differ(
+    /// Those of the pending inputs that differ between two trees.
+    fn touched(
         &self,
-        at: &Revision,
         old: Option<&Tree<'_>>,
         new: &Tree<'_>,
-        inputs: &Inputs,
-    ) -> Result<bool, SourceError> {
+        pending: &[usize],
+        inputs: &[Inputs],
+    ) -> Result<Vec<usize>, SourceError> {
         if old.is_some_and(|old| old.id() == new.id()) {
-            return Ok(false);
+            return Ok(Vec::new());
         }
-        if let (Some(old), Some(paths)) = (old, inputs.only_plain()) {
-            for path in paths {
-                if self.id_below(old, path)? != self.id_below(new, path)? {
-                    return Ok(true);
-                }
-            }
-            return Ok(false);
-        }
-        let enter = |folder: &str| inputs.may_hold(folder);
+        let left = RefCell::new(pending.to_vec());
+        let mut touched = Vec::new();
+        let enter = |folder: &str| left.borrow().iter().any(|index| inputs[*index].may_hold(folder));
         let mut visit = |change: Change| {
-            if inputs.matches(&change.path) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            let mut left = left.borrow_mut();
+            touched.extend(left.extract_if(.., |index| inputs[*index].matches(&change.path)));
+            if left.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let mut walk = Walk { reader: self, at, enter: &enter, visit: &mut visit };
-        Ok(walk.differences(old, Some(new), "", 0)?.is_break())
+        let mut walk = Walk { reader: self, enter: &enter, visit: &mut visit };
+        let _all_or_enough = walk.differences(old, Some(new), "", 0)?;
+        Ok(touched)
     }
 
-    fn id_below(&self, tree: &Tree<'_>, path: &str) -> Result<Option<(Oid, i32)>, SourceError> {
-        let path = clean(path);
-        if path.is_empty() {
-            return Ok(Some((tree.id(), 0)));
+    /// What earlier searches found: commit → inputs and their answer from there.
+    fn known(&self, inputs: &[Inputs]) -> HashMap<Oid, Vec<(usize, Option<Oid>)>> {
+        let newest = lock(&self.state.newest);
+        let mut known: HashMap<Oid, Vec<(usize, Option<Oid>)>> = HashMap::new();
+        for (index, inputs) in inputs.iter().enumerate() {
+            for (commit, answer) in newest.get(inputs.key()).into_iter().flatten() {
+                known.entry(*commit).or_default().push((index, *answer));
+            }
         }
-        let (first, rest) = path.split_once('/').unwrap_or((path, ""));
-        let Some(entry) = tree.get_name(first) else { return Ok(None) };
-        match (rest, entry.kind()) {
-            ("", _) => Ok(Some((entry.id(), entry.filemode()))),
-            (rest, Some(ObjectType::Tree)) => self.id_below(&self.subtree(entry.id())?, rest),
-            _ => Ok(None),
-        }
+        known
     }
 
-    fn remember(&self, inputs: &Inputs, head: Oid, found: Option<Oid>) {
+    fn remember(&self, inputs: &[Inputs], head: Oid, found: &[Option<Oid>]) {
         let mut newest = lock(&self.state.newest);
-        if newest.values().map(HashMap::len).sum::<usize>() >= REMEMBERED {
+        if newest.len() + inputs.len() > REMEMBERED {
             newest.clear();
         }
-        newest.entry(inputs.key().to_owned()).or_default().insert(head, found);
+        for (inputs, found) in inputs.iter().zip(found) {
+            let heads = newest.entry(inputs.key().to_owned()).or_default();
+            if heads.len() >= HEADS {
+                heads.clear();
+            }
+            heads.insert(head, *found);
+        }
     }
 }
 
-enum Step {
-    Follow(Oid),
-    Changed,
-    Never,
+/// The commits still to look at, the newest first, and the inputs that are looked for from each.
+#[derive(Default)]
+struct Search {
+    order: BinaryHeap<(i64, Oid)>,
+    pending: HashMap<Oid, Vec<usize>>,
+}
+
+impl Search {
+    fn add(&mut self, commit: &git2::Commit<'_>, inputs: Vec<usize>) {
+        if inputs.is_empty() {
+            return;
+        }
+        let pending = self.pending.entry(commit.id()).or_insert_with(|| {
+            self.order.push((commit.time().seconds(), commit.id()));
+            Vec::new()
+        });
+        pending.extend(inputs);
+    }
+
+    fn next(&mut self) -> Option<(Oid, Vec<usize>)> {
+        let (_, at) = self.order.pop()?;
+        self.pending.remove(&at).map(|pending| (at, pending))
+    }
 }
 
 /// A walk over the files that differ between two trees.
 struct Walk<'w> {
     reader: &'w Reader<'w>,
-    /// The commit that a refusal names.
-    at: &'w Revision,
     /// Whether to enter a folder that differs.
     enter: &'w dyn Fn(&str) -> bool,
     visit: &'w mut dyn FnMut(Change) -> ControlFlow<()>,
@@ -272,7 +324,7 @@ impl Walk<'_> {
         depth: u64,
     ) -> Result<ControlFlow<()>, SourceError> {
         let Some(named) = after.or(before) else { return Ok(ControlFlow::Continue(())) };
-        let path = self.reader.child(self.at, folder, named)?;
+        let path = child_shown(folder, named);
         if named.kind() == Some(ObjectType::Tree) {
             if !(self.enter)(&path) {
                 return Ok(ControlFlow::Continue(()));
@@ -286,6 +338,15 @@ impl Walk<'_> {
         let id = |entry: Option<&TreeEntry<'_>>| entry.map(|entry| ObjectId::of(entry.id()));
         Ok((self.visit)(Change { path, old: id(before), new: id(after) }))
     }
+}
+
+/// The path of an entry for comparing and showing. A name that no tree may hold is escaped; whoever reads it is refused.
+fn child_shown(folder: &str, entry: &TreeEntry<'_>) -> String {
+    let name = match check_name(entry.name_bytes()) {
+        Ok(name) => name.to_owned(),
+        Err(_) => String::from_utf8_lossy(entry.name_bytes()).escape_debug().take(300).collect(),
+    };
+    if folder.is_empty() { name } else { format!("{folder}/{name}") }
 }
 
 /// The key by which Git sorts the entries of a tree: a folder's name ends in a slash, so that a file and a folder of

@@ -28,7 +28,6 @@ pub struct Inputs {
     /// The folder below which each glob can match.
     bases: Vec<String>,
     without: GlobSet,
-    leaves_out: bool,
     key: String,
 }
 
@@ -70,7 +69,7 @@ impl Inputs {
         };
         let key = format!("{take:?} without {leave:?}");
         let (globs, without) = (build(globs)?, build(without)?);
-        Ok(Self { plain, globs, bases, without, leaves_out: !leave.is_empty(), key })
+        Ok(Self { plain, globs, bases, without, key })
     }
 
     /// Whether a file belongs to the set.
@@ -84,11 +83,6 @@ impl Inputs {
     pub(super) fn may_hold(&self, folder: &str) -> bool {
         let mut places = self.plain.iter().chain(&self.bases);
         places.any(|place| is_within(folder, place) || is_within(place, folder))
-    }
-
-    /// The plain paths, where the set is nothing but them: then their ids tell whether it changed.
-    pub(super) fn only_plain(&self) -> Option<&[String]> {
-        (self.bases.is_empty() && !self.leaves_out).then_some(&self.plain)
     }
 
     /// The same text for the same set.

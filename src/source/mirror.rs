@@ -375,6 +375,19 @@ impl Mirror {
         self.with(move |reader| reader.newest_change(&head, &inputs)).await
     }
 
+    /// For each of many sets of inputs, the newest commit reachable from `head` that changed one of them.
+    ///
+    /// # Errors
+    /// As [`Reader::newest_changes`].
+    pub async fn newest_changes(
+        &self,
+        head: &Revision,
+        inputs: Vec<Inputs>,
+    ) -> Result<Vec<Option<Revision>>, SourceError> {
+        let head = head.clone();
+        self.with(move |reader| reader.newest_changes(&head, &inputs)).await
+    }
+
     /// What the commit says of itself.
     ///
     /// # Errors

@@ -363,13 +363,24 @@ async fn a_services_revision_is_the_newest_commit_that_changed_its_inputs() {
         mirror.newest_change(&head, &inputs(&["services/api"])).await.expect("found"),
         Some(api.clone())
     );
-    assert_eq!(mirror.newest_change(&head, &inputs(&["services/web/**"])).await.expect("found"), Some(web));
+    assert_eq!(
+        mirror.newest_change(&head, &inputs(&["services/web/**"])).await.expect("found"),
+        Some(web.clone())
+    );
     assert_eq!(mirror.newest_change(&head, &inputs(&["nothing"])).await.expect("searched"), None);
     let plain = Inputs::new(&["services/api"], &[] as &[&str]).expect("a pattern");
     assert_eq!(mirror.newest_change(&head, &plain).await.expect("found"), Some(head.clone()));
-    let later = id(&world.repo.push("other", "1"));
+    let hostile = world.repo.raw_tree(&[("100644", b"-rf", &world.repo.blob(b"x"))]);
+    let listed = world.repo.git(&["ls-tree", "main"]).lines().map(str::to_owned).collect::<Vec<_>>();
+    let services = listed[0].split([' ', '\t']).nth(2).expect("a tree").to_owned();
+    let root = world.repo.raw_tree(&[("40000", b"other", &hostile), ("40000", b"services", &services)]);
+    let later = world.repo.commit_tree(&root, &[&docs], "a hostile name elsewhere");
+    world.repo.git(&["update-ref", "refs/heads/main", &later]);
     mirror.fetch().await.expect("a fetch");
-    assert_eq!(mirror.newest_change(&later, &inputs(&["services/api"])).await.expect("found"), Some(api));
+    let all =
+        vec![inputs(&["services/api"]), inputs(&["services/web"]), inputs(&["nothing"]), inputs(&["other"])];
+    let found = mirror.newest_changes(&id(&later), all).await.expect("found");
+    assert_eq!(found, [Some(api), Some(web), None, Some(id(&later))], "one walk for all");
 }
 
 #[tokio::test]
@@ -450,7 +461,7 @@ async fn a_config_tree_holds_plain_files_only() {
     mirror.fetch().await.expect("a fetch");
     let at = first.clone();
     let files =
-        mirror.with(move |reader| reader.plain_files(&at, "config", |path| path.ends_with(".yaml"))).await;
+        mirror.with(move |reader| reader.plain_files(&at, "config", |path| path.contains(".yaml"))).await;
     let files = files.expect("files");
     assert_eq!(files.len(), 1);
     assert_eq!(
