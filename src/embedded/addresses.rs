@@ -103,6 +103,7 @@ impl Addresses {
 /// What an update leaves out of the allocated fields is taken from the live object.
 pub(crate) fn keep_allocated(service: &mut Value, live: &Value) {
     let needs = |object: &Value| matches!(object["spec"]["type"].as_str(), Some("NodePort" | "LoadBalancer"));
+    drop_dependent(service, live);
     if live["spec"]["type"] == "ExternalName" || service["spec"]["type"] == "ExternalName" {
         return;
     }
@@ -137,8 +138,38 @@ pub(crate) fn keep_allocated(service: &mut Value, live: &Value) {
     }
 }
 
+/// What only the old type of a Service used, and the request did not change, goes with it.
+fn drop_dependent(service: &mut Value, live: &Value) {
+    let kind = service["spec"]["type"].as_str().unwrap_or_default().to_owned();
+    if live["spec"]["type"] == kind.as_str() {
+        return;
+    }
+    let external = matches!(kind.as_str(), "NodePort" | "LoadBalancer")
+        || (kind == "ClusterIP" && service["spec"]["externalIPs"].is_array());
+    for (field, used) in [
+        ("externalTrafficPolicy", external),
+        ("allocateLoadBalancerNodePorts", kind == "LoadBalancer"),
+        ("loadBalancerClass", kind == "LoadBalancer"),
+    ] {
+        if !used
+            && service["spec"].get(field) == live["spec"].get(field)
+            && let Some(spec) = service["spec"].as_object_mut()
+        {
+            spec.shift_remove(field);
+        }
+    }
+}
+
 fn set_families(service: &mut Value) {
     let spec = &mut service["spec"];
+    let selectorless = spec["selector"].as_object().is_none_or(serde_json::Map::is_empty);
+    if spec["clusterIP"] == "None" && selectorless && spec["ipFamilyPolicy"].is_null() {
+        // nobody allocates for it, so it may be whatever its endpoints are
+        spec["ipFamilyPolicy"] = json!("RequireDualStack");
+        if spec["ipFamilies"].is_null() {
+            spec["ipFamilies"] = json!(["IPv4", "IPv6"]);
+        }
+    }
     if spec["ipFamilyPolicy"].is_null() {
         spec["ipFamilyPolicy"] = json!("SingleStack");
     }
@@ -165,8 +196,7 @@ fn refused_address(asked: &str, storage: &Storage) -> Option<Cause> {
     let in_range = parsed.is_some_and(|address| address.octets()[..2] == [10, 96]);
     if !in_range {
         return wrong(&format!(
-            "failed to allocate IP {asked}: the provided IP ({asked}) is not in the valid range. \
-             The range of valid IPs is 10.96.0.0/16"
+            "failed to allocate IP {asked}: the provided network does not match the current range"
         ));
     }
     if taken_addresses(storage).contains(asked) {
@@ -178,7 +208,7 @@ fn refused_address(asked: &str, storage: &Storage) -> Option<Cause> {
 fn assign_ports(service: &mut Value, live: Option<&Value>, storage: &Storage) -> Vec<Cause> {
     let wanted = matches!(service["spec"]["type"].as_str(), Some("NodePort" | "LoadBalancer"));
     let uid = service["metadata"]["uid"].clone();
-    let Some(ports) = service["spec"]["ports"].as_array_mut() else { return Vec::new() };
+    let Some(ports) = service["spec"].get_mut("ports").and_then(Value::as_array_mut) else { return Vec::new() };
     if !wanted {
         for port in ports {
             if live.is_some()

@@ -77,6 +77,8 @@ impl Api {
         let form = answer::form(&head.headers);
         let target = match route {
             Route::Resource(target) => target,
+            // a client that asks for a document that is not here wants to hear that, in whatever form
+            Route::Nothing => return discovery::answer(&route, Form::Full),
             other => return discovery::answer(&other, form?),
         };
         let call = Call {
@@ -88,7 +90,16 @@ impl Api {
             body: collected(body).await?,
             method: head.method,
         };
-        self.resource(&target, &call).await
+        let has_body = !call.body.is_empty() && call.method != Method::PATCH;
+        if has_body && !matches!(call.content_type.as_str(), "application/json" | "" | "*/*") {
+            return Err(Refusal::unsupported_media_type());
+        }
+        let mut response = self.resource(&target, &call).await?;
+        if target.kind.kind == "Endpoints" {
+            let warning = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+            answer::warn(&mut response, &[warning.to_owned()]);
+        }
+        Ok(response)
     }
 
     async fn resource(&self, target: &Target, call: &Call) -> Result<Response<Body>, Refusal> {
@@ -139,15 +150,19 @@ impl Api {
     ) -> Result<Response<Body>, Refusal> {
         match call.method {
             Method::GET if part == Part::Finalize => Err(Refusal::method_not_allowed()),
-            Method::GET if call.query.flag("watch") && part == Part::Main => self.watch(target, call),
             Method::GET => {
                 let found = self.storage.get(target.kind, &key(target, name));
                 let stored = found.ok_or_else(|| Refusal::not_found(target.kind, name))?;
-                Ok(if part == Part::Scale {
-                    answer::json(200, &scale::of(target.kind, &stored.value))
-                } else {
-                    self.one(target.kind, call.form, 200, &stored)
-                })
+                if part == Part::Scale {
+                    return Ok(answer::json(200, &scale::of(target.kind, &stored.value)));
+                }
+                if call.form == Form::MetadataList {
+                    let of = target.kind.kind;
+                    return Err(Refusal::not_acceptable(format!(
+                        "you requested PartialObjectMetadataList, but the requested object is not a list (*core.{of})"
+                    )));
+                }
+                Ok(self.one(target.kind, call.form, 200, &stored))
             }
             Method::PUT => {
                 let mut writer = self.writer(target, part, call, "UpdateOptions", false)?;
@@ -204,6 +219,7 @@ impl Api {
             namespace: target.namespace.as_deref().unwrap_or_default(),
             part,
             options: WriteOptions::parse(&call.query, &call.user_agent, options, apply)?,
+            replaces: options == "UpdateOptions",
             warnings: Vec::new(),
             now: self.now(),
         })

@@ -82,6 +82,10 @@ pub(crate) async fn answer(
     query: &Query,
 ) -> Result<Response<Body>, Refusal> {
     let request = request(pod, query)?;
+    if pod["spec"]["nodeName"].as_str().is_none_or(str::is_empty) {
+        // not on a node yet: it has printed nothing
+        return Ok(answer::typed(204, "text/plain", Bytes::new()));
+    }
     let Some(source) = source else {
         let reason = format!("no node runs the pod {:?}", request.pod);
         return Err(Refusal::internal(reason));

@@ -115,7 +115,6 @@ fn selectable(kind: &Kind) -> &'static [&'static str] {
         "Secret" => &["type"],
         "Service" => &["spec.clusterIP", "spec.type"],
         "Job" => &["status.successful"],
-        "ReplicaSet" => &["status.replicas"],
         _ => &[],
     }
 }
@@ -144,7 +143,8 @@ fn parse_fields(kind: &Kind, text: &str) -> Result<Vec<FieldTerm>, Refusal> {
 
 fn unknown_field(kind: &Kind, name: &str) -> String {
     match kind.kind {
-        "Pod" | "Event" | "Namespace" | "Node" | "Secret" | "Service" | "Job" | "ReplicaSet" => {
+        "Job" => format!("field label {name:?} not supported for Job"),
+        "Pod" | "Event" | "Namespace" | "Node" | "Secret" | "Service" => {
             format!("field label not supported: {name}")
         }
         _ => {
@@ -174,7 +174,9 @@ impl<'a> Labels<'a> {
                 "" => return Ok(requirements),
                 "," if !self.peek().is_empty() => {}
                 "," => return Err(wrong("found '', expected: identifier after ','")),
-                other => return Err(wrong(&format!("found '{other}', expected: ',' or 'end of string'"))),
+                other => {
+                    return Err(Refusal::bad_request(format!("found '{other}', expected: ',' or 'end of string'")));
+                }
             }
         }
     }
@@ -183,30 +185,37 @@ impl<'a> Labels<'a> {
         let first = self.next();
         if first == "!" {
             let key = self.next();
+            if key.is_empty() {
+                return Err(wrong("found '', expected: identifier"));
+            }
             return Ok(Requirement { key: checked_key(key)?, test: Test::Missing });
+        }
+        if first == "," {
+            let what = "found ',', expected: !, identifier, or 'end of string'";
+            return Err(Refusal::bad_request(what));
         }
         let key = checked_key(first)?;
         let test = match self.peek() {
             "" | "," => return Ok(Requirement { key, test: Test::Exists }),
             "=" | "==" => {
                 self.next();
-                Test::In(vec![self.value()?])
+                Test::In(vec![self.value(&key)?])
             }
             "!=" => {
                 self.next();
-                Test::NotIn(vec![self.value()?])
+                Test::NotIn(vec![self.value(&key)?])
             }
             "in" => {
                 self.next();
-                Test::In(self.set()?)
+                Test::In(self.set(&key)?)
             }
             "notin" => {
                 self.next();
-                Test::NotIn(self.set()?)
+                Test::NotIn(self.set(&key)?)
             }
             comparison @ (">" | "<") => {
                 self.next();
-                let value = self.value()?;
+                let value = self.value(&key)?;
                 let limit = value
                     .parse()
                     .map_err(|_| wrong("for 'Gt', 'Lt' operators, the value must be an integer"))?;
@@ -219,14 +228,14 @@ impl<'a> Labels<'a> {
         Ok(Requirement { key, test })
     }
 
-    fn value(&mut self) -> Result<String, Refusal> {
+    fn value(&mut self, key: &str) -> Result<String, Refusal> {
         if matches!(self.peek(), "" | ",") {
             return Ok(String::new());
         }
-        checked_value(self.next())
+        checked_value(self.next(), key)
     }
 
-    fn set(&mut self) -> Result<Vec<String>, Refusal> {
+    fn set(&mut self, key: &str) -> Result<Vec<String>, Refusal> {
         let open = self.next();
         if open != "(" {
             return Err(wrong(&format!("found '{open}' expected: '('")));
@@ -242,7 +251,7 @@ impl<'a> Labels<'a> {
                 "," => values.push(String::new()),
                 "" => return Err(wrong("found '', expected: ',' or ')'")),
                 value => {
-                    values.push(checked_value(value)?);
+                    values.push(checked_value(value, key)?);
                     match self.next() {
                         ")" => {
                             values.sort();
@@ -295,12 +304,12 @@ fn checked_key(key: &str) -> Result<String, Refusal> {
     Err(wrong(&format!("<nil>: Invalid value: {key:?}: {}", problems.join("; "))))
 }
 
-fn checked_value(value: &str) -> Result<String, Refusal> {
+fn checked_value(value: &str, key: &str) -> Result<String, Refusal> {
     let problems = super::validation::names::label_value(value);
     if problems.is_empty() {
         return Ok(value.to_owned());
     }
-    Err(wrong(&format!("values[0][]: Invalid value: {value:?}: {}", problems.join("; "))))
+    Err(wrong(&format!("values[0][{key}]: Invalid value: {value:?}: {}", problems.join("; "))))
 }
 
 /// Whether a `LabelSelector` object (`matchLabels`, `matchExpressions`) picks these labels.

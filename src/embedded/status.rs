@@ -110,14 +110,19 @@ impl Refusal {
         Self::new(405, "MethodNotAllowed", message, Some(json!({})))
     }
 
-    pub(crate) fn not_acceptable(offered: &str) -> Self {
-        let message = format!("only the following media types are accepted: {offered}");
-        Self::new(406, "NotAcceptable", message, None)
+    pub(crate) fn not_acceptable(message: impl Into<String>) -> Self {
+        Self::new(406, "NotAcceptable", message, Some(json!({})))
     }
 
     /// A PATCH of a media type that is none of the four.
     pub(crate) fn unsupported_patch() -> Self {
         Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type", Some(json!({})))
+    }
+
+    /// A body that is no JSON by its own account.
+    pub(crate) fn unsupported_media_type() -> Self {
+        let message = "the body of the request was in an unknown format - accepted media types include: application/json";
+        Self::new(415, "UnsupportedMediaType", message, None)
     }
 
     /// `going` says that the object which has the name is on its way out.

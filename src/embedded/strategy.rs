@@ -49,6 +49,8 @@ fn prepare_job(object: &mut Value) {
     }
     let uid = object["metadata"]["uid"].clone();
     let name = object["metadata"]["name"].clone();
+    // a Job without labels of its own has its template's, and keeps having them
+    let of_template = object["metadata"]["labels"] == object["spec"]["template"]["metadata"]["labels"];
     let labels = &mut object["spec"]["template"]["metadata"]["labels"];
     if !labels.is_object() {
         *labels = json!({});
@@ -60,6 +62,9 @@ fn prepare_job(object: &mut Value) {
         ("job-name", &name),
     ] {
         labels[label] = value.clone();
+    }
+    if of_template {
+        object["metadata"]["labels"] = object["spec"]["template"]["metadata"]["labels"].clone();
     }
     let selector = &mut object["spec"]["selector"];
     if !selector.is_object() {
@@ -114,8 +119,11 @@ fn keep(object: &mut Value, live: &Value, field: &str) {
 /// Metadata that belongs to the system.
 pub(crate) fn inherit_metadata(object: &mut Value, live: &Value) {
     let metadata = &mut object["metadata"];
-    for field in ["uid", "generation", "creationTimestamp"] {
+    for field in ["generation", "creationTimestamp"] {
         keep(metadata, &live["metadata"], field);
+    }
+    if metadata["uid"].as_str().is_none_or(str::is_empty) {
+        keep(metadata, &live["metadata"], "uid");
     }
     for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
         if live["metadata"].get(field).is_some() {

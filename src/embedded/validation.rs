@@ -23,10 +23,28 @@ pub(crate) fn create(kind: &Kind, object: &Value) -> Vec<Cause> {
 
 /// What is wrong with a changed object.
 pub(crate) fn update(kind: &Kind, part: Part, object: &Value, live: &Value) -> Vec<Cause> {
-    let mut causes = meta::object(kind, object);
+    // the server looks at metadata twice for every kind, and then as often as the kind's own rules do
+    let mut causes = meta::common(&object["metadata"]);
     causes.extend(meta::update(object, live));
+    if !matches!(kind.kind, "PodDisruptionBudget" | "Event") {
+        causes.extend(meta::update(object, live));
+    }
+    if !matches!(kind.kind, "PodDisruptionBudget" | "Event" | "Lease") {
+        causes.extend(meta::finalizers(object));
+    }
     if matches!(part, Part::Main | Part::Scale) {
+        let times = match kind.kind {
+            "PersistentVolumeClaim" | "Role" | "RoleBinding" => 2,
+            "ConfigMap" | "Secret" | "ServiceAccount" | "Pod" | "Ingress" | "NetworkPolicy" | "Job" | "Namespace"
+            | "Endpoints" => 1,
+            _ => 0,
+        };
+        for _ in 0..times {
+            causes.extend(meta::object(kind, object));
+        }
         causes.extend(own(kind, object, Some(live)));
+    } else if kind.kind == "Service" {
+        causes.extend(network::service_status(object));
     }
     causes
 }
@@ -47,6 +65,8 @@ fn own(kind: &Kind, object: &Value, live: Option<&Value>) -> Vec<Cause> {
         "HorizontalPodAutoscaler" => workload::autoscaler(object),
         "PodDisruptionBudget" => workload::budget(object),
         "RoleBinding" => core::role_binding(object, live),
+        "Role" => core::role(object),
+        "Event" if live.is_none() => core::event(object),
         _ => Vec::new(),
     }
 }

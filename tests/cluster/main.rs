@@ -4,9 +4,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 
+mod answers;
 mod apply;
+mod deletion;
 mod harness;
 mod objects;
 mod room;
 mod schema;
 mod twin;
+mod watching;

@@ -49,7 +49,7 @@ pub(crate) fn form(headers: &HeaderMap) -> Result<Form, Refusal> {
         };
         return Ok(form);
     }
-    Err(Refusal::not_acceptable(OFFERED))
+    Err(Refusal::not_acceptable(format!("406: Not Acceptable\n\nAvailable representations: {OFFERED}")))
 }
 
 /// A JSON response of bytes that are already JSON.

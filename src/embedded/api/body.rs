@@ -48,6 +48,7 @@ pub(crate) fn apply(bytes: &[u8]) -> Result<Parsed, Refusal> {
     let mut documents = yaml::read("body", text, &yaml::Limits::manifests())
         .map_err(|error| refuse(&format!("line {}: {}", error.place.line, error.message)))?;
     match documents.len() {
+        0 => Ok(Parsed { value: Value::Object(Map::new()), duplicates: Vec::new() }),
         1 => Ok(Parsed { value: documents.remove(0).to_json(), duplicates: Vec::new() }),
         count => Err(refuse(&format!("expected one document, found {count}"))),
     }

@@ -203,13 +203,14 @@ impl Api {
 
     /// Marks an object as being deleted; says whether nothing holds it.
     fn mark(&self, kind: &Kind, options: &DeleteOptions, object: &mut Value) -> bool {
-        let changed_finalizers = propagate(options.propagation.as_deref(), object);
+        propagate(options.propagation.as_deref(), object);
         let grace = if kind.kind == "Pod" { pod_grace(object, options.grace) } else { 0 };
         if kind.kind == "Namespace" {
             return self.mark_namespace(object);
         }
         let held = object["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
-        if grace == 0 && !held {
+        let gone = grace == 0 && !held;
+        if gone && kind.kind != "Pod" {
             return true;
         }
         let metadata = &object["metadata"];
@@ -229,10 +230,8 @@ impl Api {
             if first {
                 strategy::next_generation(object);
             }
-        } else if !changed_finalizers {
-            return false;
         }
-        false
+        gone
     }
 
     /// A namespace goes in two steps: first it takes nothing new, then, when its contents are gone, its own
@@ -270,11 +269,11 @@ fn check_preconditions(kind: &Kind, key: &Key, options: &DeleteOptions, live: &V
     Ok(())
 }
 
-/// Notes the propagation policy as a finalizer, for the garbage collector; says whether that changed anything.
-fn propagate(policy: Option<&str>, object: &mut Value) -> bool {
-    let before = object["metadata"].get("finalizers").cloned();
-    let Some(policy) = policy else { return false };
-    let mut finalizers: Vec<Value> = before.as_ref().and_then(Value::as_array).cloned().unwrap_or_default();
+/// Notes the propagation policy as a finalizer, for the garbage collector.
+fn propagate(policy: Option<&str>, object: &mut Value) {
+    let Some(policy) = policy else { return };
+    let before = object["metadata"].get("finalizers").and_then(Value::as_array);
+    let mut finalizers: Vec<Value> = before.cloned().unwrap_or_default();
     finalizers.retain(|name| name != FOREGROUND && name != ORPHAN);
     match policy {
         "Foreground" => finalizers.push(json!(FOREGROUND)),
@@ -282,7 +281,6 @@ fn propagate(policy: Option<&str>, object: &mut Value) -> bool {
         _ => {}
     }
     let after = (!finalizers.is_empty()).then_some(Value::Array(finalizers));
-    let changed = after != before;
     if let Some(metadata) = object["metadata"].as_object_mut() {
         match after {
             Some(list) => {
@@ -293,7 +291,6 @@ fn propagate(policy: Option<&str>, object: &mut Value) -> bool {
             }
         }
     }
-    changed
 }
 
 /// How long a pod may take to stop: nothing where nothing runs.

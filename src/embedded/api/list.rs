@@ -5,7 +5,7 @@ use super::route::Target;
 use super::{Api, Call};
 use crate::embedded::kinds::Kind;
 use crate::embedded::select::Selector;
-use crate::embedded::status::Refusal;
+use crate::embedded::status::{Cause, Refusal};
 use crate::embedded::storage::{Key, Snapshot};
 use crate::embedded::table;
 use base64::Engine as _;
@@ -23,7 +23,9 @@ impl Api {
         let token = call.query.text("continue");
         let start = if token.is_empty() { None } else { Some(Continue::parse(token)?) };
         let asked = call.query.text("resourceVersion");
-        let exact = call.query.text("resourceVersionMatch") == "Exact";
+        let matching = call.query.text("resourceVersionMatch");
+        let exact = matching == "Exact";
+        check_match(matching, asked)?;
         let snapshot = self.storage.list(
             target.kind,
             target.namespace.as_deref(),
@@ -75,14 +77,25 @@ impl Api {
     }
 }
 
-/// Reads both selectors; an object of its own is a list of one.
+/// Reads both selectors.
 pub(super) fn selector(target: &Target, call: &Call) -> Result<Selector, Refusal> {
-    let mut fields = call.query.text("fieldSelector").to_owned();
-    if let Some(name) = &target.name {
-        let one = format!("metadata.name={name}");
-        fields = if fields.is_empty() { one } else { format!("{fields},{one}") };
-    }
-    Selector::parse(target.kind, call.query.text("labelSelector"), &fields)
+    Selector::parse(target.kind, call.query.text("labelSelector"), call.query.text("fieldSelector"))
+}
+
+fn check_match(matching: &str, version: &str) -> Result<(), Refusal> {
+    const FIELD: &str = "resourceVersionMatch";
+    let cause = match (matching, version) {
+        ("", _) => return Ok(()),
+        (_, "") => Cause::forbidden(FIELD, "resourceVersionMatch is forbidden unless resourceVersion is provided"),
+        ("Exact", "0") => {
+            Cause::forbidden(FIELD, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")
+        }
+        ("Exact" | "NotOlderThan", _) => return Ok(()),
+        (other, _) => {
+            Cause::unsupported_in_order(FIELD, &Value::from(other), &["Exact", "NotOlderThan", ""])
+        }
+    };
+    Err(Refusal::invalid_object("ListOptions", "meta.k8s.io", "", &[cause]))
 }
 
 /// Reads a `resourceVersion`; `None`: not given, or `0`, any.

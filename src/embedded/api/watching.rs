@@ -10,6 +10,7 @@ use futures::StreamExt as _;
 use http::Response;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
+use serde_json::Value;
 use std::time::Duration;
 
 /// The longest a watch lives: as the server, 30 to 60 minutes where the client does not say.
@@ -31,7 +32,12 @@ impl Api {
             timeout: timeout.filter(|seconds| *seconds > 0).map_or(LONGEST, Duration::from_secs),
             clock: self.clock.clone(),
         };
-        let since = list::version(query.text("resourceVersion"))?;
+        let asked = query.text("resourceVersion");
+        let since = list::version(asked).map_err(|_| {
+            Refusal::internal(format!(
+                "resourceVersion: Invalid value: {asked:?}: strconv.ParseUint: parsing {asked:?}: invalid syntax"
+            ))
+        })?;
         let fresh = since.is_none() && !query.has("sendInitialEvents");
         if send_initial || fresh {
             let (objects, subscription) =
@@ -53,6 +59,7 @@ impl Api {
 
 fn check(send_initial: bool, present: bool, matching: &str) -> Result<(), Refusal> {
     const FIELD: &str = "resourceVersionMatch";
+    let mut causes = Vec::new();
     let cause = if present && matching.is_empty() {
         Cause::forbidden(FIELD, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
     } else if !present && !matching.is_empty() {
@@ -65,7 +72,11 @@ fn check(send_initial: bool, present: bool, matching: &str) -> Result<(), Refusa
     } else {
         return Ok(());
     };
-    Err(Refusal::invalid_object("ListOptions", "meta.k8s.io", "", &[cause]))
+    causes.push(cause);
+    if !present && matching != "NotOlderThan" {
+        causes.push(Cause::unsupported(FIELD, &Value::from(matching), &["NotOlderThan"]));
+    }
+    Err(Refusal::invalid_object("ListOptions", "meta.k8s.io", "", &causes))
 }
 
 fn streamed(

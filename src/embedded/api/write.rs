@@ -50,6 +50,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) part: Part,
     pub(crate) options: WriteOptions,
+    /// A PUT: the UID that it names is a precondition.
+    pub(crate) replaces: bool,
     /// What the client is told beside the answer.
     pub(crate) warnings: Vec<String>,
     /// The time of the request, RFC 3339.
@@ -105,6 +107,7 @@ impl Writer<'_> {
                 self.api.storage.get(self.kind, &key).ok_or_else(|| Refusal::not_found(self.kind, name))?;
             let patched = change(&live.value)?;
             let mut object = self.patched(patched)?;
+            self.place(&mut object, Some(name))?;
             defaults::apply(self.kind, &mut object);
             self.keep_other_parts(&mut object, &live.value);
             let object = self.owned_by_update(Some(&live.value), object)?;
@@ -125,7 +128,7 @@ impl Writer<'_> {
                 return self.apply_new(name, &applied);
             };
             let merged = ownership::applied(self, Some(&live.value), &applied)?;
-            let mut object = self.normalised(merged)?;
+            let mut object = self.normalised(merged, &applied)?;
             defaults::apply(self.kind, &mut object);
             if let Some(stored) = self.update(&key, &live, object)? {
                 return Ok((200, stored));
@@ -145,7 +148,7 @@ impl Writer<'_> {
             return Err(Refusal::conflict(self.kind, name, &why));
         }
         let merged = ownership::applied(self, None, applied)?;
-        let mut object = self.normalised(merged)?;
+        let mut object = self.normalised(merged, applied)?;
         self.place(&mut object, Some(name))?;
         defaults::apply(self.kind, &mut object);
         if let Some(metadata) = object["metadata"].as_object_mut() {
@@ -206,6 +209,9 @@ impl Writer<'_> {
     fn decoded(&mut self, body: Parsed) -> Result<Value, Refusal> {
         let Parsed { value: mut object, duplicates } = body;
         let kind = self.kind;
+        if object.is_null() {
+            object = json!({});
+        }
         if !object.is_object() {
             return Err(Refusal::bad_request(format!(
                 "the object provided is unrecognized (must be of type {}): couldn't get version/kind; \
@@ -237,7 +243,11 @@ impl Writer<'_> {
         }
         object["kind"] = Value::from(kind.kind);
         object["apiVersion"] = Value::from(kind.api_version);
-        let decoded = wire::read(object, wire::wire().named(kind.kind)).map_err(|what| refuse(&what))?;
+        let forgets = forgets_managers(&object);
+        let mut decoded = wire::read(object, wire::wire().named(kind.kind)).map_err(|what| refuse(&what))?;
+        if forgets {
+            decoded.value["metadata"]["managedFields"] = json!([]);
+        }
         let problems = strict_problems(&duplicates, &decoded.unknown);
         if self.options.validation == FieldValidation::Strict && !problems.is_empty() {
             return Err(refuse(&format!("strict decoding error: {}", problems.join(", "))));
@@ -249,18 +259,33 @@ impl Writer<'_> {
     }
 
     /// A patched object read as the kind.
-    fn patched(&mut self, mut object: Value) -> Result<Value, Refusal> {
+    fn patched(&mut self, object: Value) -> Result<Value, Refusal> {
         let told = |what: &str, object: &Value| {
-            let cause = Cause::invalid("patch", &Value::from(object.to_string()), what);
+            let mut shown = object.clone();
+            if let Some(map) = shown.as_object_mut() {
+                map.sort_keys();
+            }
+            // `sort_keys` sorts one level, as the server's patching does
+            let cause = Cause::invalid("patch", &Value::from(shown.to_string()), what);
             Refusal::invalid_object("", "", "", &[cause])
         };
         if !object.is_object() {
             return Err(told("the patched object is no object", &object));
         }
-        object["kind"] = Value::from(self.kind.kind);
-        object["apiVersion"] = Value::from(self.kind.api_version);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (api_version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
+        if kind != self.kind.kind || api_version != self.kind.api_version {
+            let what = format!(
+                "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:110\""
+            );
+            return Err(told(&what, &object));
+        }
         let of = wire::wire().named(self.kind.kind);
-        let decoded = wire::read(object.clone(), of).map_err(|what| told(&what, &object))?;
+        let forgets = forgets_managers(&object);
+        let mut decoded = wire::read(object.clone(), of).map_err(|what| told(&what, &object))?;
+        if forgets {
+            decoded.value["metadata"]["managedFields"] = json!([]);
+        }
         let problems = strict_problems(&[], &decoded.unknown);
         match self.options.validation {
             FieldValidation::Strict if !problems.is_empty() => {
@@ -273,9 +298,20 @@ impl Writer<'_> {
     }
 
     /// A merged object as the server would write it.
-    fn normalised(&self, object: Value) -> Result<Value, Refusal> {
-        let decoded = wire::read(object, wire::wire().named(self.kind.kind));
-        Ok(decoded.map_err(|what| Refusal::internal(what))?.value)
+    fn normalised(&self, object: Value, applied: &Value) -> Result<Value, Refusal> {
+        let decoded = wire::read(object, wire::wire().named(self.kind.kind)).map_err(|what| {
+            let metadata = &applied["metadata"];
+            let text = |field: &str| metadata[field].as_str().unwrap_or_default();
+            let slash = if self.kind.group.is_empty() { "/" } else { "" };
+            let kind = format!("{slash}{}, Kind={}", self.kind.api_version, self.kind.kind);
+            Refusal::internal(format!(
+                "failed to convert new object ({}/{}; {kind}) to proper version: \
+                 unable to convert unstructured object to {kind}: {what}",
+                text("namespace"),
+                text("name"),
+            ))
+        })?;
+        Ok(decoded.value)
     }
 
     /// Checks that the object is meant for the place that the URL names, and puts it there.
@@ -432,7 +468,7 @@ impl Writer<'_> {
         }
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (uid, of_live) = (text(&given["uid"]), text(&current["uid"]));
-        if !uid.is_empty() && uid != of_live {
+        if self.replaces && !uid.is_empty() && uid != of_live {
             let place = [self.kind.resource, self.namespace, name];
             let place: Vec<&str> = place.into_iter().filter(|part| !part.is_empty()).collect();
             return Err(Refusal::conflict(
@@ -448,6 +484,15 @@ impl Writer<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether an object asks the server to forget who owns what: an empty list, or one that says nothing.
+fn forgets_managers(object: &Value) -> bool {
+    object["metadata"]["managedFields"].as_array().is_some_and(|entries| match entries.as_slice() {
+        [] => true,
+        [only] => only.as_object().is_some_and(serde_json::Map::is_empty),
+        _ => false,
+    })
 }
 
 fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {

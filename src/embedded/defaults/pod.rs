@@ -117,7 +117,7 @@ fn probe(probe: &mut Value) {
         }
     }
     if let Some(grpc) = probe.get_mut("grpc")
-        && grpc.get("service").is_none()
+        && grpc["service"].is_null()
     {
         grpc["service"] = json!("");
     }

@@ -7,8 +7,15 @@ use serde_json::{Value, json};
 /// Problems of a Job.
 pub(super) fn job(object: &Value, live: Option<&Value>) -> Vec<Cause> {
     let spec = &object["spec"];
-    let mut causes = job_spec(spec, "spec");
     let selector = &spec["selector"];
+    let mut causes = Vec::new();
+    if live.is_none() && spec["manualSelector"] != Value::Bool(true) {
+        let own = json!({"matchLabels": {"batch.kubernetes.io/controller-uid": object["metadata"]["uid"]}});
+        if *selector != own {
+            causes.push(Cause::invalid("spec.selector", selector, "`selector` not auto-generated"));
+        }
+    }
+    causes.extend(job_spec(spec, "spec"));
     if selector.is_null() {
         causes.push(Cause::required("spec.selector", ""));
     } else {
@@ -103,6 +110,10 @@ pub(super) fn cron_job(object: &Value, live: Option<&Value>) -> Vec<Cause> {
     if !template["selector"].is_null() {
         let field = "spec.jobTemplate.spec.selector";
         causes.push(Cause::invalid(field, &template["selector"], "`selector` will be auto-generated"));
+    }
+    if template["manualSelector"] == Value::Bool(true) {
+        let field = "spec.jobTemplate.spec.manualSelector";
+        causes.push(Cause::unsupported_in_order(field, &template["manualSelector"], &["nil", "false"]));
     }
     causes.extend(not_negative(spec, "successfulJobsHistoryLimit", "spec"));
     causes.extend(not_negative(spec, "failedJobsHistoryLimit", "spec"));

@@ -2,7 +2,8 @@
 
 use super::{Cause, list, names, text};
 use crate::embedded::quantity::Quantity;
-use serde_json::Value;
+use base64::Engine as _;
+use serde_json::{Value, json};
 
 /// One MiB, the most that a ConfigMap or a Secret holds.
 const DATA_LIMIT: usize = 1024 * 1024;
@@ -57,6 +58,16 @@ pub(super) fn secret(object: &Value, live: Option<&Value>) -> Vec<Cause> {
     for key in needed.iter().filter(|key| object["data"].get(key).is_none()) {
         causes.push(Cause::required(format!("data[{key}]"), ""));
     }
+    for key in needed.iter().filter(|key| key.starts_with(".docker")) {
+        let encoded = text(&object["data"], key);
+        let bytes = base64::engine::general_purpose::STANDARD.decode(encoded).unwrap_or_default();
+        if !encoded.is_empty()
+            && let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&bytes)
+        {
+            let hidden = Value::from("<secret contents redacted>");
+            causes.push(Cause::invalid(format!("data[{key}]"), &hidden, error.to_string()));
+        }
+    }
     causes
 }
 
@@ -97,7 +108,9 @@ pub(super) fn claim(object: &Value, live: Option<&Value>) -> Vec<Cause> {
     }
     if let Some(live) = live {
         let mut allowed = live["spec"].clone();
-        allowed["resources"] = spec["resources"].clone();
+        if live["status"]["phase"] == "Bound" {
+            allowed["resources"] = spec["resources"].clone();
+        }
         if text(&live["spec"], "volumeName").is_empty() && spec.get("volumeName").is_some() {
             allowed["volumeName"] = spec["volumeName"].clone();
         }
@@ -124,7 +137,7 @@ pub(super) fn role_binding(object: &Value, live: Option<&Value>) -> Vec<Cause> {
         causes.push(Cause::unsupported("roleRef.apiGroup", &role["apiGroup"], &supported));
     }
     if !["Role", "ClusterRole"].contains(&text(role, "kind")) {
-        causes.push(Cause::unsupported("roleRef.kind", &role["kind"], &["Role", "ClusterRole"]));
+        causes.push(Cause::unsupported_in_order("roleRef.kind", &role["kind"], &["Role", "ClusterRole"]));
     }
     if text(role, "name").is_empty() {
         causes.push(Cause::required("roleRef.name", ""));
@@ -136,11 +149,52 @@ pub(super) fn role_binding(object: &Value, live: Option<&Value>) -> Vec<Cause> {
         }
         if !["ServiceAccount", "User", "Group"].contains(&text(subject, "kind")) {
             let supported = ["ServiceAccount", "User", "Group"];
-            causes.push(Cause::unsupported(format!("{at}.kind"), &subject["kind"], &supported));
+            causes.push(Cause::unsupported_in_order(format!("{at}.kind"), &subject["kind"], &supported));
         }
     }
     if live.is_some_and(|live| live["roleRef"] != *role) {
-        causes.push(Cause::invalid("roleRef", role, "cannot change roleRef"));
+        // the server prints its own struct here
+        let told = json!({"APIGroup": role["apiGroup"], "Kind": role["kind"], "Name": role["name"]});
+        causes.push(Cause::invalid("roleRef", &told, "cannot change roleRef"));
     }
     causes
+}
+
+/// Problems of a Role.
+pub(super) fn role(object: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    for (position, rule) in list(object, "rules").iter().enumerate() {
+        let at = format!("rules[{position}]");
+        let empty = |field: &str| list(rule, field).is_empty();
+        if empty("verbs") {
+            causes.push(Cause::required(format!("{at}.verbs"), "verbs must contain at least one value"));
+        }
+        if !empty("nonResourceURLs") {
+            let why = "namespaced rules cannot apply to non-resource URLs";
+            causes.push(Cause::invalid(format!("{at}.nonResourceURLs"), &rule["nonResourceURLs"], why));
+            continue;
+        }
+        if empty("apiGroups") {
+            let why = "resource rules must supply at least one api group";
+            causes.push(Cause::required(format!("{at}.apiGroups"), why));
+        }
+        if empty("resources") {
+            let why = "resource rules must supply at least one resource";
+            causes.push(Cause::required(format!("{at}.resources"), why));
+        }
+    }
+    causes
+}
+
+/// Problems of an Event: it stands in the namespace of what it is about.
+pub(super) fn event(object: &Value) -> Vec<Cause> {
+    let about = text(&object["involvedObject"], "namespace");
+    let namespace = text(&object["metadata"], "namespace");
+    let fits =
+        if about.is_empty() { ["default", "kube-system"].contains(&namespace) } else { about == namespace };
+    if fits {
+        return Vec::new();
+    }
+    let why = "does not match event.namespace";
+    vec![Cause::invalid("involvedObject.namespace", &json!(about), why)]
 }

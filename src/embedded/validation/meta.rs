@@ -26,12 +26,8 @@ pub(super) fn object(kind: &Kind, object: &Value) -> Vec<Cause> {
         for problem in names::qualified_name(finalizer.as_str().unwrap_or_default()) {
             causes.push(Cause::invalid("metadata.finalizers", finalizer, problem));
         }
-        let name = finalizer.as_str().unwrap_or_default();
-        if !name.contains('/') && !["orphan", "foregroundDeletion", "kubernetes"].contains(&name) {
-            let why = "name is neither a standard finalizer name nor is it fully qualified";
-            causes.push(Cause::invalid("metadata.finalizers", finalizer, why));
-        }
     }
+    causes.extend(self::finalizers(object));
     let has = |name: &str| finalizers.iter().any(|finalizer| finalizer == name);
     if has("orphan") && has("foregroundDeletion") {
         let why = "finalizer orphan and foregroundDeletion cannot be both set";
@@ -40,14 +36,28 @@ pub(super) fn object(kind: &Kind, object: &Value) -> Vec<Cause> {
     causes
 }
 
-fn common(metadata: &Value) -> Vec<Cause> {
+/// Finalizers without a domain that are none of Kubernetes' own.
+pub(super) fn finalizers(object: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    for (position, finalizer) in list(&object["metadata"], "finalizers").iter().enumerate() {
+        let name = finalizer.as_str().unwrap_or_default();
+        if !name.contains('/') && !["orphan", "foregroundDeletion", "kubernetes"].contains(&name) {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            causes.push(Cause::invalid(format!("metadata.finalizers[{position}]"), finalizer, why));
+        }
+    }
+    causes
+}
+
+/// Problems of labels, annotations and owners.
+pub(super) fn common(metadata: &Value) -> Vec<Cause> {
     let mut causes = labels(&metadata["labels"], "metadata.labels");
     causes.extend(annotations(&metadata["annotations"], "metadata.annotations"));
     causes.extend(owners(metadata));
     causes
 }
 
-/// Problems that only a change can have. The server looks twice, and so do its causes.
+/// Problems of changed metadata.
 pub(super) fn update(object: &Value, live: &Value) -> Vec<Cause> {
     let (metadata, of_live) = (&object["metadata"], &live["metadata"]);
     let mut causes = Vec::new();
@@ -64,11 +74,10 @@ pub(super) fn update(object: &Value, live: &Value) -> Vec<Cause> {
             causes.push(Cause::forbidden("metadata.finalizers", why));
         }
     }
-    for field in ["name", "namespace", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+    for field in ["name", "namespace", "uid", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         causes.extend(immutable(&metadata[field], &of_live[field], &format!("metadata.{field}")));
     }
-    let again = causes.clone();
-    causes.extend(again);
+    causes.extend(common(metadata));
     causes
 }
 

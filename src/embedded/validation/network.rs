@@ -42,6 +42,12 @@ pub(super) fn service(object: &Value, live: Option<&Value>) -> Vec<Cause> {
         }
         _ => {}
     }
+    if let Some(address) = spec["clusterIP"].as_str().filter(|address| !matches!(*address, "" | "None"))
+        && address.parse::<IpAddr>().is_err()
+    {
+        let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+        causes.push(Cause::invalid("spec.clusterIPs[0]", &spec["clusterIP"], why));
+    }
     causes.extend(service_ports(ports));
     let selector = &spec["selector"];
     causes.extend(super::meta::labels(selector, "spec.selector"));
@@ -137,6 +143,16 @@ fn same_ports(ports: &[Value]) -> Vec<Cause> {
         }
     }
     causes
+}
+
+/// Problems of a Service's status.
+pub(super) fn service_status(object: &Value) -> Vec<Cause> {
+    let points = list(&object["status"]["loadBalancer"], "ingress");
+    if points.is_empty() || object["spec"]["type"] == "LoadBalancer" {
+        return Vec::new();
+    }
+    let why = "may only be used when `spec.type` is 'LoadBalancer'";
+    vec![Cause::forbidden("status.loadBalancer.ingress", why)]
 }
 
 /// Problems of an Ingress.
@@ -299,7 +315,7 @@ pub(super) fn policy(object: &Value) -> Vec<Cause> {
             }
         }
     }
-    let kinds = ["Egress", "Ingress"];
+    let kinds = ["Ingress", "Egress"];
     if list(spec, "policyTypes").len() > 2 {
         causes.push(Cause::invalid(
             "spec.policyTypes",
@@ -310,7 +326,7 @@ pub(super) fn policy(object: &Value) -> Vec<Cause> {
     }
     for (position, kind) in list(spec, "policyTypes").iter().enumerate() {
         if !kinds.contains(&kind.as_str().unwrap_or_default()) {
-            causes.push(Cause::unsupported(format!("spec.policyTypes[{position}]"), kind, &kinds));
+            causes.push(Cause::unsupported_in_order(format!("spec.policyTypes[{position}]"), kind, &kinds));
         }
     }
     causes

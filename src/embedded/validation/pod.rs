@@ -46,11 +46,11 @@ fn spec(spec: &Value, at: &str) -> Vec<Cause> {
     let one_of = |field: &str, supported: &[&str], causes: &mut Vec<Cause>| {
         let value = text(spec, field);
         if !value.is_empty() && !supported.contains(&value) {
-            causes.push(Cause::unsupported(format!("{at}.{field}"), &spec[field], supported));
+            causes.push(Cause::unsupported_in_order(format!("{at}.{field}"), &spec[field], supported));
         }
     };
-    one_of("restartPolicy", &["Always", "Never", "OnFailure"], &mut causes);
-    one_of("dnsPolicy", &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"], &mut causes);
+    one_of("restartPolicy", &["Always", "OnFailure", "Never"], &mut causes);
+    one_of("dnsPolicy", &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"], &mut causes);
     causes.extend(meta::labels(&spec["nodeSelector"], &format!("{at}.nodeSelector")));
     for (field, rule) in [
         ("serviceAccountName", names::dns_subdomain as fn(&str) -> Vec<String>),
@@ -123,7 +123,8 @@ fn volume_source(volume: &Value, at: &str) -> Vec<Cause> {
         causes.push(Cause::forbidden(format!("{at}.{extra}"), "may not specify more than 1 volume type"));
     }
     let required = |source: &str, field: &str, causes: &mut Vec<Cause>| {
-        if volume.get(source).is_some_and(|value| text(value, field).is_empty()) {
+        let first = sources.first().is_some_and(|first| *first == source);
+        if first && text(&volume[source], field).is_empty() {
             causes.push(Cause::required(format!("{at}.{source}.{field}"), ""));
         }
     };

@@ -42,7 +42,12 @@ fn selector_and_template(spec: &Value, noun: &str) -> Vec<Cause> {
     if selector.is_null() {
         causes.push(Cause::required("spec.selector", ""));
     } else {
-        causes.extend(self::selector(selector, "spec.selector"));
+        let problems = self::selector(selector, "spec.selector");
+        if !problems.is_empty() {
+            causes.extend(problems);
+            causes.push(Cause::invalid("spec.selector", selector, "invalid label selector"));
+            return causes;
+        }
         if selector.as_object().is_some_and(serde_json::Map::is_empty) {
             let why = format!("empty selector is invalid for {noun}");
             causes.push(Cause::invalid("spec.selector", selector, why));
@@ -119,7 +124,11 @@ fn strategy(strategy: &Value) -> Vec<Cause> {
             }
             causes
         }
-        _ => vec![Cause::unsupported("spec.strategy", strategy, &["Recreate", "RollingUpdate"])],
+        _ => {
+            // the server prints its own struct here
+            let told = json!({"Type": strategy["type"], "RollingUpdate": rolling});
+            vec![Cause::unsupported("spec.strategy", &told, &["Recreate", "RollingUpdate"])]
+        }
     }
 }
 
@@ -170,6 +179,17 @@ pub(super) fn autoscaler(object: &Value) -> Vec<Cause> {
             causes.push(Cause::required(format!("spec.scaleTargetRef.{field}"), ""));
         }
     }
+    let version = &spec["scaleTargetRef"]["apiVersion"];
+    if !version.as_str().unwrap_or_default().contains('/') {
+        let why = "apiVersion must specify API group";
+        let shown = json!(version.as_str().unwrap_or_default());
+        causes.push(Cause::invalid("spec.scaleTargetRef.apiVersion", &shown, why));
+    }
+    let from_zero = |metric: &Value| matches!(metric["type"].as_str(), Some("Object" | "External"));
+    if least == Some(0) && !list(spec, "metrics").iter().any(from_zero) {
+        let why = "must specify at least one Object or External metric to support scaling to zero replicas";
+        causes.push(Cause::forbidden("spec.metrics", why));
+    }
     causes
 }
 
@@ -179,7 +199,13 @@ pub(super) fn budget(object: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     if !spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null() {
         let why = "minAvailable and maxUnavailable cannot be both set";
-        causes.push(Cause::invalid("spec", spec, why));
+        // the server prints its own struct here
+        let told = json!({
+            "MinAvailable": spec["minAvailable"], "Selector": spec["selector"],
+            "MaxUnavailable": spec["maxUnavailable"],
+            "UnhealthyPodEvictionPolicy": spec["unhealthyPodEvictionPolicy"],
+        });
+        causes.push(Cause::invalid("spec", &told, why));
     }
     for field in ["minAvailable", "maxUnavailable"] {
         let value = &spec[field];

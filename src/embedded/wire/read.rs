@@ -73,7 +73,11 @@ impl Reader {
         if value.is_null() {
             return Ok(None);
         }
-        let value = self.value(value, &field.shape)?;
+        let mut value = self.value(value, &field.shape)?;
+        if !field.omit_empty && value.as_array().is_some_and(Vec::is_empty) {
+            // the stored form knows no difference between an empty list and none
+            value = Value::Null;
+        }
         let dropped = !field.pointer && (field.omit_empty || field.omit_zero) && is_empty(&value, field);
         Ok((!dropped).then_some(value))
     }
@@ -189,7 +193,7 @@ impl Shape {
             Self::Quantity => "resource.Quantity".to_owned(),
             Self::Time => "v1.Time".to_owned(),
             Self::MicroTime => "v1.MicroTime".to_owned(),
-            Self::IntOrString => "intstr.IntOrString".to_owned(),
+            Self::IntOrString => "int32".to_owned(),
             Self::Bytes => "[]uint8".to_owned(),
             Self::Raw => "v1.FieldsV1".to_owned(),
         }
@@ -233,6 +237,12 @@ fn zero_struct(of: &Type) -> Value {
 }
 
 fn time(text: &str, decimals: usize) -> Result<Value, String> {
+    if decimals == 6 && text.split_once('.').map_or(0, |(_, rest)| digits(rest)) != 6 {
+        let rest = text.get(19..).unwrap_or_default();
+        return Err(format!(
+            "parsing time {text:?} as \"2006-01-02T15:04:05.000000Z07:00\": cannot parse {rest:?} as \".000000\""
+        ));
+    }
     let parsed: jiff::Timestamp = text.parse().map_err(|_| {
         format!("parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text:?} as \"2006\"")
     })?;
@@ -241,6 +251,10 @@ fn time(text: &str, decimals: usize) -> Result<Value, String> {
     } else {
         parsed.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
     }))
+}
+
+fn digits(text: &str) -> usize {
+    text.bytes().take_while(u8::is_ascii_digit).count()
 }
 
 fn bytes(text: String) -> Result<Value, String> {

@@ -141,7 +141,13 @@ fn environment(variables: &[Value], at: &str) -> Vec<Cause> {
                 _ => &["resource"],
             };
             for field in needed.iter().filter(|field| text(&from[*source], field).is_empty()) {
-                causes.push(Cause::required(format!("{at}.{source}.{field}"), ""));
+                let field_at = format!("{at}.{source}.{field}");
+                if *field == "name" {
+                    let problems = names::dns_subdomain("").into_iter();
+                    causes.extend(problems.map(|why| Cause::invalid(field_at.as_str(), &json!(""), why)));
+                } else {
+                    causes.push(Cause::required(field_at, ""));
+                }
             }
         }
         let why = if sources.is_empty() {
@@ -161,12 +167,12 @@ fn environment(variables: &[Value], at: &str) -> Vec<Cause> {
 fn environment_from(sources: &[Value], at: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
     for (position, source) in sources.iter().enumerate() {
-        let at = format!("{at}[{position}]");
+        let item = format!("{at}[{position}]");
         let given: Vec<&str> =
             ["configMapRef", "secretRef"].into_iter().filter(|one| source.get(one).is_some()).collect();
         for one in &given {
             if text(&source[*one], "name").is_empty() {
-                causes.push(Cause::required(format!("{at}.{one}.name"), ""));
+                causes.push(Cause::required(format!("{item}.{one}.name"), ""));
             }
         }
         match given.len() {
@@ -227,18 +233,15 @@ fn resources(resources: &Value, at: &str) -> Vec<Cause> {
             if amount(value).is_some_and(Quantity::is_negative) {
                 causes.push(Cause::invalid(field, value, "must be greater than or equal to 0"));
             }
-        }
-    }
-    for (resource, value) in resources["requests"].as_object().into_iter().flatten() {
-        let limit = &resources["limits"][resource.as_str()];
-        if let (Some(request), Some(most)) = (amount(value), amount(limit))
-            && request > most
-        {
-            let why = format!(
-                "must be less than or equal to {resource} limit of {}",
-                limit.as_str().unwrap_or_default()
-            );
-            causes.push(Cause::invalid(format!("{at}.requests"), value, why));
+            let limit = &resources["limits"][resource.as_str()];
+            if list == "requests"
+                && let (Some(request), Some(most)) = (amount(value), amount(limit))
+                && request > most
+            {
+                let most = limit.as_str().unwrap_or_default();
+                let why = format!("must be less than or equal to {resource} limit of {most}");
+                causes.push(Cause::invalid(format!("{at}.requests"), value, why));
+            }
         }
     }
     causes
