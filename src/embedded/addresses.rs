@@ -208,7 +208,9 @@ fn refused_address(asked: &str, storage: &Storage) -> Option<Cause> {
 fn assign_ports(service: &mut Value, live: Option<&Value>, storage: &Storage) -> Vec<Cause> {
     let wanted = matches!(service["spec"]["type"].as_str(), Some("NodePort" | "LoadBalancer"));
     let uid = service["metadata"]["uid"].clone();
-    let Some(ports) = service["spec"].get_mut("ports").and_then(Value::as_array_mut) else { return Vec::new() };
+    let Some(ports) = service["spec"].get_mut("ports").and_then(Value::as_array_mut) else {
+        return Vec::new();
+    };
     if !wanted {
         for port in ports {
             if live.is_some()

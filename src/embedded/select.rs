@@ -175,7 +175,9 @@ impl<'a> Labels<'a> {
                 "," if !self.peek().is_empty() => {}
                 "," => return Err(wrong("found '', expected: identifier after ','")),
                 other => {
-                    return Err(Refusal::bad_request(format!("found '{other}', expected: ',' or 'end of string'")));
+                    return Err(Refusal::bad_request(format!(
+                        "found '{other}', expected: ',' or 'end of string'"
+                    )));
                 }
             }
         }

@@ -35,8 +35,8 @@ pub(crate) fn update(kind: &Kind, part: Part, object: &Value, live: &Value) -> V
     if matches!(part, Part::Main | Part::Scale) {
         let times = match kind.kind {
             "PersistentVolumeClaim" | "Role" | "RoleBinding" => 2,
-            "ConfigMap" | "Secret" | "ServiceAccount" | "Pod" | "Ingress" | "NetworkPolicy" | "Job" | "Namespace"
-            | "Endpoints" => 1,
+            "ConfigMap" | "Secret" | "ServiceAccount" | "Pod" | "Ingress" | "NetworkPolicy" | "Job"
+            | "Namespace" | "Endpoints" => 1,
             _ => 0,
         };
         for _ in 0..times {

@@ -15,7 +15,10 @@ fn a_deletion_meant_for_another_object_does_not_happen() {
     on_every_server("preconditions", async |world| {
         let (path, object) = create(&world, "one").await;
         world.delete(&path, &json!({"preconditions": {"uid": "x"}})).await.refused(409, "Conflict");
-        world.delete(&path, &json!({"preconditions": {"resourceVersion": "1"}})).await.refused(409, "Conflict");
+        world
+            .delete(&path, &json!({"preconditions": {"resourceVersion": "1"}}))
+            .await
+            .refused(409, "Conflict");
         let right = json!({"preconditions": {
             "uid": object["metadata"]["uid"], "resourceVersion": object["metadata"]["resourceVersion"],
         }});

@@ -34,7 +34,8 @@ fn a_watcher_with_a_selector_sees_objects_come_and_go() {
         let all = world.path("configmaps");
         let first = labelled(&world, "a", "web").await;
         let since = first["metadata"]["resourceVersion"].as_str().unwrap();
-        let query = format!("{all}?watch=true&resourceVersion={since}&labelSelector=app%3Dweb&timeoutSeconds=30");
+        let query =
+            format!("{all}?watch=true&resourceVersion={since}&labelSelector=app%3Dweb&timeoutSeconds=30");
         let mut events = watch(&world.client, &query).await;
         labelled(&world, "b", "api").await;
         labelled(&world, "c", "web").await;
@@ -72,7 +73,7 @@ fn a_watch_for_a_table_brings_its_columns_once() {
             .header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json")
             .body(Vec::new())
             .unwrap();
-            let mut lines = world.client.request_stream(request).await.unwrap().lines();
+        let mut lines = world.client.request_stream(request).await.unwrap().lines();
         let one = format!("{}/a", world.path("configmaps"));
         for value in ["1", "2"] {
             world.patch(&one, MERGE, &json!({"data": {"x": value}})).await.ok();
@@ -100,7 +101,10 @@ async fn a_watcher_that_comes_back_too_late_is_told_to_list_again() {
     }
     let mut events = watch(&world.client, &format!("{path}?watch=true&resourceVersion=10")).await;
     let (kind, _, status) = next(&mut events).await;
-    assert_eq!((kind.as_str(), &status["code"], &status["reason"]), ("ERROR", &json!(410), &json!("Expired")));
+    assert_eq!(
+        (kind.as_str(), &status["code"], &status["reason"]),
+        ("ERROR", &json!(410), &json!("Expired"))
+    );
     assert!(events.next().await.is_none());
 }
 

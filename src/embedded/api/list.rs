@@ -86,14 +86,14 @@ fn check_match(matching: &str, version: &str) -> Result<(), Refusal> {
     const FIELD: &str = "resourceVersionMatch";
     let cause = match (matching, version) {
         ("", _) => return Ok(()),
-        (_, "") => Cause::forbidden(FIELD, "resourceVersionMatch is forbidden unless resourceVersion is provided"),
+        (_, "") => {
+            Cause::forbidden(FIELD, "resourceVersionMatch is forbidden unless resourceVersion is provided")
+        }
         ("Exact", "0") => {
             Cause::forbidden(FIELD, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")
         }
         ("Exact" | "NotOlderThan", _) => return Ok(()),
-        (other, _) => {
-            Cause::unsupported_in_order(FIELD, &Value::from(other), &["Exact", "NotOlderThan", ""])
-        }
+        (other, _) => Cause::unsupported_in_order(FIELD, &Value::from(other), &["Exact", "NotOlderThan", ""]),
     };
     Err(Refusal::invalid_object("ListOptions", "meta.k8s.io", "", &[cause]))
 }
