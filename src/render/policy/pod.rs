@@ -58,14 +58,22 @@ impl Checker<'_> {
             let field = format!("{at}.priorityClassName");
             self.refuse(&field, "is kept for the cluster's own pods", "use a priority class of your own");
         }
-        self.sysctls(&spec["securityContext"], &at);
-        self.profiles(&spec["securityContext"], &format!("{at}.securityContext"));
+        let context = &spec["securityContext"];
+        if context["runAsNonRoot"] == Value::Bool(false) {
+            self.refuse(&format!("{at}.securityContext.runAsNonRoot"), "must be true", "set it to true");
+        }
+        if context["runAsUser"].as_i64() == Some(0) {
+            let field = format!("{at}.securityContext.runAsUser");
+            self.refuse(&field, "may not be 0", "run as another user, such as 1001");
+        }
+        self.sysctls(context, &at);
+        self.profiles(context, &format!("{at}.securityContext"));
         for (index, volume) in list(&spec["volumes"]) {
             self.volume(volume, &format!("{at}.volumes[{index}]"));
         }
         for kind in ["initContainers", "containers", "ephemeralContainers"] {
             for (index, container) in list(&spec[kind]) {
-                self.container(container, &spec["securityContext"], &format!("{at}.{kind}[{index}]"));
+                self.container(container, context, &format!("{at}.{kind}[{index}]"));
             }
         }
         if list(&spec["containers"]).next().is_none() {
@@ -182,8 +190,7 @@ impl Checker<'_> {
         if *not_root != Value::Bool(true) {
             self.refuse(&format!("{at}.runAsNonRoot"), "must be true", "set it to true, here or on the pod");
         }
-        let user = if context["runAsUser"].is_null() { &pod["runAsUser"] } else { &context["runAsUser"] };
-        if user.as_i64() == Some(0) {
+        if context["runAsUser"].as_i64() == Some(0) {
             self.refuse(&format!("{at}.runAsUser"), "may not be 0", "run as another user, such as 1001");
         }
     }

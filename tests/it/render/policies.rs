@@ -195,6 +195,11 @@ fn a_pod_runs_with_the_least_rights() {
     insta::assert_snapshot!(with("/containers/0/securityContext/capabilities", json!({"drop": ["ALL"], "add": ["NET_BIND_SERVICE", "SYS_ADMIN"]})), @"Deployment/shop/a: .spec.template.spec.containers[0].securityContext.capabilities.add may not name SYS_ADMIN; hint: only NET_BIND_SERVICE may be added");
     insta::assert_snapshot!(with("/containers/0/securityContext/runAsUser", json!(0)), @"Deployment/shop/a: .spec.template.spec.containers[0].securityContext.runAsUser may not be 0; hint: run as another user, such as 1001");
     insta::assert_snapshot!(with("/containers/0/securityContext/runAsNonRoot", json!(false)), @"Deployment/shop/a: .spec.template.spec.containers[0].securityContext.runAsNonRoot must be true; hint: set it to true, here or on the pod");
+    insta::assert_snapshot!(with("/securityContext/runAsUser", json!(0)), @"Deployment/shop/a: .spec.template.spec.securityContext.runAsUser may not be 0; hint: run as another user, such as 1001");
+    insta::assert_snapshot!(with("/securityContext/runAsNonRoot", json!(false)), @r"
+    Deployment/shop/a: .spec.template.spec.securityContext.runAsNonRoot must be true; hint: set it to true
+    Deployment/shop/a: .spec.template.spec.containers[0].securityContext.runAsNonRoot must be true; hint: set it to true, here or on the pod
+    ");
     insta::assert_snapshot!(with("/securityContext/seccompProfile", json!({"type": "Unconfined"})), @"Deployment/shop/a: .spec.template.spec.securityContext.seccompProfile.type must be RuntimeDefault or Localhost; hint: set it to RuntimeDefault");
     insta::assert_snapshot!(with("/initContainers", json!([{"name": "i", "image": "a"}])), @r"
     Deployment/shop/a: .spec.template.spec.initContainers[0].securityContext.allowPrivilegeEscalation must be false; hint: set it to false
