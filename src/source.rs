@@ -87,6 +87,14 @@ pub enum SourceError {
         /// The rule that it breaks.
         rule: String,
     },
+    /// A kind of repository that libgit2 cannot read.
+    #[error("{repository} uses {what}, which is not supported; hint: convert it to SHA-1, Git's default")]
+    Unsupported {
+        /// The repository asked.
+        repository: String,
+        /// What it uses.
+        what: &'static str,
+    },
     /// A listing without a single branch. It changes nothing of what we have.
     #[error(
         "{repository} lists no branch: nothing is taken as deleted; \
@@ -249,6 +257,7 @@ impl SourceError {
             self,
             Self::Denied { .. }
                 | Self::Forbidden { .. }
+                | Self::Unsupported { .. }
                 | Self::EmptyListing { .. }
                 | Self::TooLarge { .. }
                 | Self::NoBranch { .. }

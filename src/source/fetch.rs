@@ -219,6 +219,14 @@ impl Job<'_> {
         if let Some(told) = self.wire.as_ref().and_then(|wire| wire.error(self.url, what)) {
             return told;
         }
+        // libgit2 has no code for it
+        if ["object format", "sha256", "object id type", "oid type"]
+            .iter()
+            .any(|words| error.message().contains(words))
+        {
+            let what = "SHA-256 object ids";
+            return SourceError::Unsupported { repository: self.url.to_string(), what };
+        }
         let local_and_there = self.url.local_path().is_none_or(Path::exists);
         if is_damage(&error) && local_and_there {
             return SourceError::Corrupt { repository: self.url.to_string(), source: Arc::new(error) };

@@ -11,6 +11,9 @@ use git2::{ConfigLevel, opts};
 
 use super::wire::{Subtransport, Wire};
 
+/// Bytes of objects that libgit2 keeps in memory, over all mirrors; its own default is 256 MiB.
+const CACHE: isize = 24 << 20;
+
 static ONCE: Once = Once::new();
 
 thread_local! {
@@ -23,6 +26,7 @@ thread_local! {
 pub(super) fn prepare() {
     ONCE.call_once(|| {
         ignore_the_host();
+        keep_memory_small();
         register_transport("https");
         register_transport("http");
         opts::strict_hash_verification(true);
@@ -41,6 +45,15 @@ fn ignore_the_host() {
     // libgit2 runs no program that a repository names, so whose folder it is does not matter.
     // SAFETY: as above.
     unsafe { opts::set_verify_owner_validation(false) }.expect("the option exists in this libgit2");
+}
+
+#[expect(
+    unsafe_code,
+    reason = "libgit2's options are process-wide; Once runs this before any repository is opened"
+)]
+fn keep_memory_small() {
+    // SAFETY: as in `ignore_the_host`.
+    unsafe { opts::set_cache_max_size(CACHE) }.expect("any size is valid");
 }
 
 #[expect(

@@ -92,6 +92,11 @@ impl Repo {
         self.git(&arguments)
     }
 
+    /// Feeds a script to git-fast-import(1).
+    pub(crate) fn fast_import(&self, script: &str) {
+        self.run(&["fast-import", "--quiet"], script.as_bytes()).expect("a script");
+    }
+
     fn run(&self, arguments: &[&str], input: &[u8]) -> Result<String, String> {
         finish(&mut command(&self.path, arguments), input)
     }

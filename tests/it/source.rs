@@ -419,6 +419,97 @@ async fn a_merge_deploys_the_commit_that_the_pull_request_built() {
         .expect("read");
 }
 
+/// A history of `commits` commits with merges, made by a seed, in one run of fast-import.
+fn random_history(world: &World, seed: u64, commits: u64) -> Vec<Revision> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut random = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let mut script = String::new();
+    for n in 1..=commits {
+        let text = format!("{}", random(3));
+        script += &format!(
+            "commit refs/heads/h{n}\nmark :{n}\ncommitter A <a@b> {} +0000\ndata 1\nx\n",
+            1_800_000_000 + n
+        );
+        if n > 1 {
+            let first = n - 1 - random(3.min(n - 1));
+            script += &format!("from :{first}\n");
+            let second = 1 + random(n - 1);
+            if random(3) == 0 && second != first {
+                script += &format!("merge :{second}\n");
+            }
+        }
+        let path = ["api/a", "api/b", "web/a", "libs/x/a"][usize::try_from(random(4)).expect("small")];
+        script += &format!("M 100644 inline {path}\ndata {}\n{text}\n", text.len());
+    }
+    world.repo.fast_import(&script);
+    (1..=commits).map(|n| id(&world.repo.find(&format!("refs/heads/h{n}")).expect("a commit"))).collect()
+}
+
+#[tokio::test]
+async fn the_newest_change_is_what_git_log_says() {
+    for seed in 1..=6 {
+        let world = World::new();
+        let commits = random_history(&world, seed, 40);
+        let mirror = world.mirror();
+        mirror.fetch().await.expect("a fetch");
+        let paths = ["api", "api/a", "web", "libs/x", "nothing"];
+        let sets: Vec<Inputs> =
+            paths.iter().map(|path| Inputs::new(&[path], &[] as &[&str]).expect("a path")).collect();
+        for head in commits.iter().rev().step_by(7) {
+            let found = mirror.newest_changes(head, sets.clone()).await.expect("found");
+            for (path, found) in paths.iter().zip(found) {
+                let said = world.repo.git(&["log", "-1", "--format=%H", head.as_str(), "--", path]);
+                assert_eq!(
+                    found.map(|found| found.to_string()).unwrap_or_default(),
+                    said,
+                    "seed {seed}, {path} at {head}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn g6_g13_deep_trees_many_branches_and_endless_messages_have_limits() {
+    let world = World::with(Limits { refs: 5, depth: 20, ..Limits::default() });
+    let mut tree = world.repo.raw_tree(&[("100644", b"f", &world.repo.blob(b"x"))]);
+    for _ in 0..30 {
+        tree = world.repo.raw_tree(&[("40000", b"d", &tree)]);
+    }
+    let message = format!("\u{1b}[31mred <b>bold</b> {}", "x".repeat(100_000));
+    let commit = world.repo.commit_tree(&tree, &[], &message);
+    world.repo.git(&["update-ref", "refs/heads/main", &commit]);
+    let mirror = world.mirror();
+    mirror.fetch().await.expect("a fetch");
+    let (head, at) = (id(&commit), id(&commit));
+    let error = mirror.with(move |reader| reader.files(&head, "")).await.expect_err("too deep");
+    assert!(matches!(error, SourceError::TooLarge { what: "folders within folders", .. }), "{error}");
+    let info = mirror.commit_info(&at).await.expect("read");
+    assert!(info.message.len() <= 64 << 10 && info.summary.chars().count() == 200);
+    for n in 0..6 {
+        world.repo.git(&["update-ref", &format!("refs/heads/b{n}"), &commit]);
+    }
+    let error = mirror.fetch().await.expect_err("too many");
+    assert!(matches!(error, SourceError::TooLarge { what: "branches and pull requests", .. }), "{error}");
+    assert_eq!(mirror.heads().await.expect("as before").branches.len(), 1);
+}
+
+#[tokio::test]
+async fn g11_a_sha_256_repository_is_explained() {
+    let world = World::new();
+    let path = world.folder.path().join("new.git");
+    crate::git::git(world.folder.path(), &["init", "--quiet", "--bare", "--object-format=sha256", "new.git"]);
+    let url =
+        RepositoryUrl::of_operator(path.to_str().expect("a path"), &GitHosts::default()).expect("a path");
+    let error = world.mirrors.mirror(&url).fetch().await.expect_err("not supported");
+    assert!(matches!(error, SourceError::Unsupported { .. }), "{error:?}");
+}
+
 #[tokio::test]
 async fn a_commit_is_written_only_where_it_was_expected() {
     let world = World::new();
