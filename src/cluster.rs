@@ -34,7 +34,7 @@ pub use inventory::ApplySet;
 /// How often one object may be taken back from another manager within [`FIGHT_WINDOW`].
 const FIGHT_LIMIT: usize = 5;
 /// See [`FIGHT_LIMIT`].
-const FIGHT_WINDOW: Duration = Duration::from_secs(60);
+const FIGHT_WINDOW: Duration = Duration::from_mins(1);
 
 /// A handle on one cluster; clones share the connection, the caches and the request window.
 #[derive(Clone)]

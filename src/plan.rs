@@ -290,7 +290,7 @@ pub enum PlanError {
     )]
     TwoOwners {
         /// The object.
-        key: ObjectKey,
+        key: Box<ObjectKey>,
         /// The unit that comes first by name.
         first: String,
         /// The other one.
@@ -323,7 +323,7 @@ fn owners(units: &[Unit]) -> Result<BTreeMap<ObjectKey, &str>, PlanError> {
         for manifest in manifests {
             if let Some(first) = owners.insert(manifest.key().clone(), unit.name.as_str()) {
                 return Err(PlanError::TwoOwners {
-                    key: manifest.key().clone(),
+                    key: Box::new(manifest.key().clone()),
                     first: first.to_owned(),
                     second: unit.name.clone(),
                 });

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{Cluster, ClusterError};
 
 /// How long an answer is good for.
-const FRESH: Duration = Duration::from_secs(300);
+const FRESH: Duration = Duration::from_mins(5);
 /// How long "no such kind" is good for: a `CustomResourceDefinition` may have been installed.
 const FRESH_MISS: Duration = Duration::from_secs(10);
 

@@ -47,22 +47,11 @@ pub struct Checkup {
 
 /// Kinds that are as they should be as soon as the API server accepted them.
 fn is_at_once(key: &ObjectKey) -> bool {
-    matches!(
-        (key.group.as_str(), key.kind.as_str()),
-        (
-            "",
-            "ConfigMap"
-                | "Secret"
-                | "ServiceAccount"
-                | "Service"
-                | "ResourceQuota"
-                | "LimitRange"
-                | "Namespace"
-        ) | ("rbac.authorization.k8s.io", _)
-            | ("networking.k8s.io", _)
-            | ("policy", "PodDisruptionBudget")
-            | ("autoscaling", "HorizontalPodAutoscaler")
-    )
+    match (key.group.as_str(), key.kind.as_str()) {
+        ("", kind) => !matches!(kind, "PersistentVolumeClaim" | "Pod" | "ReplicationController"),
+        ("rbac.authorization.k8s.io" | "networking.k8s.io" | "policy" | "autoscaling", _) => true,
+        _ => false,
+    }
 }
 
 /// Looks at the objects of a service once. Costs one GET for each workload, claim or unknown kind, and a look at

@@ -21,7 +21,7 @@ use crate::render::manifest::ObjectKey;
 /// Label that says which service an object belongs to.
 pub const SERVICE: &str = "branchline.dev/service";
 /// How long a deleted object may take to go.
-const GONE: Duration = Duration::from_secs(60);
+const GONE: Duration = Duration::from_mins(1);
 /// How often an object is read again because it changed before its deletion arrived.
 const TRIES: u32 = 3;
 

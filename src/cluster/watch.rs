@@ -2,7 +2,7 @@
 //!
 //! One watch per kind over all namespaces, of objects that carry our label. What a watch keeps of an object is a
 //! fingerprint, never the object. Kinds whose status nobody waits for are watched by metadata alone, so the values
-//! of Secrets and ConfigMaps never get here. A cut connection, and a history that the server has dropped (410), end
+//! of `Secret`s and `ConfigMap`s never get here. A cut connection, and a history that the server has dropped (410), end
 //! in a new list, whose gaps are deletions.
 //!
 //! An event is a hint: whoever gets it looks again. Drift is told by our field manager's entry alone, which shrinks
@@ -148,11 +148,11 @@ impl Watches {
     /// When the cluster does not serve the kind, or cannot say.
     pub async fn ensure(&self, group: &str, kind: &str) -> Result<(), ClusterError> {
         let name = (group.to_owned(), kind.to_owned());
-        if self.inner.running.lock().expect("no holder of this lock panics").contains(&name) {
+        if self.running().contains(&name) {
             return Ok(());
         }
         let resource = self.inner.cluster.resource_of_group(group, kind).await?;
-        if !self.inner.running.lock().expect("no holder of this lock panics").insert(name) {
+        if !self.running().insert(name) {
             return Ok(());
         }
         let gvk = GroupVersionKind::gvk(&resource.group, &resource.version, &resource.kind);
@@ -240,6 +240,10 @@ impl Watches {
             .collect()
     }
 
+    fn running(&self) -> std::sync::MutexGuard<'_, BTreeSet<(String, String)>> {
+        self.inner.running.lock().expect("no holder of this lock panics")
+    }
+
     fn objects(&self) -> std::sync::MutexGuard<'_, BTreeMap<ObjectKey, Seen>> {
         self.inner.objects.lock().expect("no holder of this lock panics")
     }
@@ -269,7 +273,8 @@ fn whole(object: DynamicObject) -> Value {
 }
 
 fn bare(object: PartialObjectMeta<DynamicObject>) -> Value {
-    serde_json::json!({"metadata": object.metadata})
+    let metadata = serde_json::to_value(object.metadata).unwrap_or_default();
+    Value::Object([("metadata".to_owned(), metadata)].into_iter().collect())
 }
 
 /// One watch.

@@ -15,7 +15,7 @@ use crate::hash::ContentHash;
 /// From how many services on a share of them counts.
 const AT_LEAST: usize = 3;
 /// How far apart two answers "not found" about a pull request must lie to be believed.
-const APART: Duration = Duration::from_secs(60);
+const APART: Duration = Duration::from_mins(1);
 
 /// What the brake is told.
 #[derive(Debug, Clone, Default)]

@@ -65,9 +65,9 @@ pub(super) fn sort(units: &[Unit]) -> Result<Vec<usize>, PlanError> {
         }
         for name in ready {
             waits.remove(name);
-            waits.values_mut().for_each(|after| {
+            for after in waits.values_mut() {
                 after.remove(name);
-            });
+            }
             sorted.push(position[name]);
         }
     }

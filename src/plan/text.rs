@@ -53,9 +53,9 @@ fn write_step(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
     write!(f, "{mark} {verb} {}", step.key)?;
     let obvious = matches!(step.action, Action::Create) || step.reason == "changed in Git";
     if obvious {
-        writeln!(f)?
+        writeln!(f)?;
     } else {
-        writeln!(f, "  # {}", step.reason)?
+        writeln!(f, "  # {}", step.reason)?;
     }
     for change in changes {
         writeln!(f, "      {change}")?;

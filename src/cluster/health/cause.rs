@@ -16,7 +16,7 @@ use crate::secret::Redactor;
 /// How many last lines of a failing container are shown.
 const LINES: u32 = 20;
 /// How long a pod may find no node before that counts as a failure: a node may be on its way.
-const UNSCHEDULABLE: Duration = Duration::from_secs(60);
+const UNSCHEDULABLE: Duration = Duration::from_mins(1);
 
 /// Why something fails, and what it said last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -28,11 +28,8 @@ pub fn assess(object: &Value) -> Health {
         ("", "Pod") => pod(object),
         ("", "Service") => service(object),
         // a CronJob is live as soon as it is scheduled; these have no state that a rollout should wait for
-        ("batch", "CronJob")
-        | ("", _)
-        | ("networking.k8s.io" | "rbac.authorization.k8s.io" | "policy" | "autoscaling", _) => {
-            Health::Current
-        }
+        ("networking.k8s.io" | "rbac.authorization.k8s.io" | "policy" | "autoscaling" | "", _)
+        | ("batch", "CronJob") => Health::Current,
         ("apiextensions.k8s.io", "CustomResourceDefinition") => definition(object),
         _ => by_conditions(object),
     }

@@ -168,9 +168,9 @@ impl Ground {
     }
 
     /// Merges a patch into an object as another manager.
-    pub(crate) async fn patch(&self, path: &str, patch: &Value, manager: &str) -> Value {
+    pub(crate) async fn patch(&self, path: &str, change: &Value, manager: &str) -> Value {
         let path = format!("{path}?fieldManager={manager}");
-        self.send("PATCH", &path, Some(patch), "application/merge-patch+json").await.expect("patched")
+        self.send("PATCH", &path, Some(change), "application/merge-patch+json").await.expect("patched")
     }
 
     /// Applies an object by force as another manager.
