@@ -26,6 +26,7 @@ pub mod logs;
 pub mod object;
 pub mod prune;
 mod request;
+pub mod secret;
 pub mod watch;
 
 pub use apply::{Change, ChangeSet, Outcome};

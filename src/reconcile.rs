@@ -1,1 +1,319 @@
 //! The line of the house, once: from a hint to a report.
+//!
+//! ```text
+//! hint → survey (source → config → desired) → attempt (key → render → plan) → rollout (build → apply → observe → report)
+//! ```
+//!
+//! A hint only says that something may have changed. The survey reads Git again and makes a [`Snapshot`] of what
+//! should exist; an attempt compares one environment of it with the inventory, without waiting for anything; a
+//! rollout carries one service of it to its end. A newer snapshot calls off a rollout that has become old; it never
+//! interrupts a write. The only module that knows the order of the phases.
+
+mod attempt;
+mod clusters;
+mod observe;
+mod record;
+mod release;
+mod rollout;
+mod survey;
+mod tell;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use record::{STATES, ServiceState};
+pub use release::{PinRequest, Pinned, ReleaseError};
+
+use crate::build::ImageBuilder;
+use crate::clock::Clock;
+use crate::cluster::{Cluster, ClusterError};
+use crate::config::Repository;
+use crate::desired::{Environment, Hosts, Runtime};
+use crate::name::{BranchName, EnvironmentName, Namespace, ProjectName, Revision, ServiceName};
+use crate::render::TemplateSet;
+use crate::secret::Redactor;
+use crate::source::{Mirrors, RepositoryUrl, SourceError, Watcher};
+use crate::store::{Store, StoreError};
+
+/// How often a repository is asked although nothing hinted at it.
+const POLL: Duration = Duration::from_secs(60);
+
+/// Says that something may have changed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hint {
+    /// In this repository.
+    Repository(RepositoryUrl),
+    /// In this environment of the cluster, or a person asks for a look.
+    Environment(ProjectName, EnvironmentName),
+    /// Anywhere.
+    Everything,
+}
+
+/// Where the config repository is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigSource {
+    /// The repository.
+    pub url: RepositoryUrl,
+    /// Its branch.
+    pub branch: BranchName,
+    /// The folder of the config in it; `""` is the root.
+    pub path: String,
+}
+
+/// The port on 127.0.0.1 at which the Service of a namespace is reached, on the process runtime.
+pub type Addresses = Arc<dyn Fn(&Namespace, &str) -> u16 + Send + Sync>;
+
+/// Everything that a reconciler works with.
+pub struct Parts {
+    /// Where history, logs and the outbox are.
+    pub store: Store,
+    /// The mirrors of the config repository and the app repositories.
+    pub mirrors: Mirrors,
+    /// Where the config repository is.
+    pub config: ConfigSource,
+    /// Makes artifacts; none where images are built elsewhere.
+    pub builder: Option<Arc<dyn ImageBuilder>>,
+    /// The clusters by name; `embedded` is the one inside.
+    pub clusters: BTreeMap<String, Cluster>,
+    /// How the embedded cluster runs its pods.
+    pub embedded: Runtime,
+    /// How hosts become URLs.
+    pub hosts: Hosts,
+    /// Addresses on the process runtime.
+    pub addresses: Addresses,
+    /// The time.
+    pub clock: Clock,
+    /// What is hidden in logs.
+    pub redactor: Redactor,
+    /// Whether the forge knows us as an App, so that we may make check runs.
+    pub as_app: bool,
+    /// Hints at changes of repositories on this machine.
+    pub watcher: Option<Watcher>,
+}
+
+/// What should exist, as of the last survey.
+#[derive(Clone, Default)]
+pub struct Snapshot {
+    /// The revision of the config repository.
+    pub config_revision: Option<Revision>,
+    /// What it says.
+    pub config: Arc<Repository>,
+    /// The environments that should exist.
+    pub environments: Vec<Arc<Environment>>,
+    /// Why the config repository could not be read, while the last good state goes on.
+    pub trouble: Option<String>,
+    /// When the survey ended.
+    pub at: Option<Timestamp>,
+    /// The templates of the config repository over the built-in ones.
+    pub(crate) templates: Option<Arc<TemplateSet>>,
+}
+
+/// Why a survey or an attempt could not be made. What runs is left as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// A repository cannot be read.
+    #[error("a repository cannot be read")]
+    Source(#[from] SourceError),
+    /// The store does not answer.
+    #[error("the store does not answer")]
+    Store(#[from] StoreError),
+    /// The cluster does not answer, or refuses.
+    #[error("the cluster does not do what it was asked")]
+    Cluster(#[from] ClusterError),
+    /// The environment runs on a cluster that this server does not reach.
+    #[error("the cluster `{0}` is not reached from here; hint: start the server with its kubeconfig")]
+    NoCluster(String),
+    /// No plan can be made.
+    #[error(transparent)]
+    Plan(#[from] crate::plan::PlanError),
+}
+
+/// Keeps every environment in step with Git. Clones are the same reconciler.
+#[derive(Clone)]
+pub struct Reconciler(Arc<Inner>);
+
+pub(crate) struct Inner {
+    parts: Parts,
+    instance: String,
+    hints: mpsc::Sender<Hint>,
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    sets: tokio::sync::Mutex<BTreeMap<(String, Namespace), Arc<clusters::Handle>>>,
+    watches: Mutex<BTreeMap<String, crate::cluster::watch::Watches>>,
+    rollouts: rollout::Running,
+    surveyed: tokio::sync::Mutex<survey::Memory>,
+    busy: watch::Sender<BTreeSet<(ProjectName, EnvironmentName)>>,
+    approvals: Mutex<BTreeSet<crate::hash::ContentHash>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Reconciler {
+    /// Makes a reconciler. Nothing runs before [`Reconciler::start`]; the steps can be called one by one.
+    #[must_use]
+    pub fn new(parts: Parts, tasks: &TaskTracker, stop: &CancellationToken) -> (Self, mpsc::Receiver<Hint>) {
+        let (hints, receiver) = mpsc::channel(1024);
+        let source = &parts.config;
+        let instance =
+            crate::hash::Hasher::new("instance").text(source.url.key()).text(&source.path).finish().short();
+        let inner = Inner {
+            parts,
+            instance,
+            hints,
+            snapshot: watch::Sender::default(),
+            sets: tokio::sync::Mutex::default(),
+            watches: Mutex::default(),
+            rollouts: rollout::Running::default(),
+            surveyed: tokio::sync::Mutex::default(),
+            busy: watch::Sender::default(),
+            approvals: Mutex::default(),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        };
+        (Self(Arc::new(inner)), receiver)
+    }
+
+    /// Runs until the token is cancelled: every hint is surveyed, and every poll interval everything is.
+    pub fn start(&self, mut hints: mpsc::Receiver<Hint>) {
+        let this = self.clone();
+        self.0.tasks.spawn(async move {
+            let mut wanted = BTreeSet::from([Hint::Everything]);
+            loop {
+                this.look(&wanted).await;
+                wanted.clear();
+                let poll = this.0.parts.clock.sleep(POLL);
+                tokio::select! {
+                    () = this.0.stop.cancelled() => return,
+                    () = poll => drop(wanted.insert(Hint::Everything)),
+                    hint = hints.recv() => match hint {
+                        Some(hint) => drop(wanted.insert(hint)),
+                        None => return,
+                    },
+                }
+                // whatever else has come meanwhile is served by the same look
+                while let Ok(hint) = hints.try_recv() {
+                    wanted.insert(hint);
+                }
+            }
+        });
+    }
+
+    /// Hints that something may have changed. A full queue means that a look at everything is due anyway.
+    pub fn hint(&self, hint: Hint) {
+        if self.0.hints.try_send(hint).is_err() {
+            tracing::debug!("The queue of hints is full; the next look covers this one.");
+        }
+    }
+
+    /// What should exist, as of the last survey; the receiver is told of each new one.
+    #[must_use]
+    pub fn snapshot(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.0.snapshot.subscribe()
+    }
+
+    /// The store that everything is recorded in.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.0.parts.store
+    }
+
+    /// The cluster that an environment runs on.
+    ///
+    /// # Errors
+    /// When this server does not reach it.
+    pub fn cluster(&self, environment: &Environment) -> Result<&Cluster, ReconcileError> {
+        let name = &environment.cluster.0;
+        let kind = environment.cluster.1;
+        let embedded = kind == crate::config::root::ClusterType::Embedded;
+        let found = self.0.parts.clusters.get(if embedded { "embedded" } else { name });
+        found
+            .or_else(|| self.0.parts.clusters.get("kubeconfig").filter(|_| !embedded))
+            .ok_or_else(|| ReconcileError::NoCluster(name.clone()))
+    }
+
+    /// Surveys what the hints are about and attempts every environment that is due. Errors are logged where they stop.
+    pub async fn look(&self, hints: &BTreeSet<Hint>) {
+        let before = self.0.snapshot.borrow().clone();
+        if let Err(error) = self.survey(hints).await {
+            tracing::warn!(error = %chain(&error), "The survey did not come to its end; what runs goes on.");
+        }
+        let now = self.0.snapshot.borrow().clone();
+        self.attempt_due(&before, &now, hints).await;
+    }
+
+    /// Says yes to a plan that the brake holds, by its id.
+    ///
+    /// # Panics
+    /// When another thread panicked while it held the list.
+    pub fn approve(&self, plan: crate::hash::ContentHash) {
+        self.0.approvals.lock().expect("no holder of this lock panics").insert(plan);
+        self.hint(Hint::Everything);
+    }
+
+    /// Waits until no rollout runs and no environment is being attempted.
+    pub async fn idle(&self) {
+        let mut busy = self.0.busy.subscribe();
+        loop {
+            // the sender lives in `self`, so waiting cannot fail
+            let _ = busy.wait_for(BTreeSet::is_empty).await;
+            if self.0.rollouts.idle().await && busy.borrow().is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Whether anything is being attempted or rolled out.
+    pub async fn is_busy(&self) -> bool {
+        !self.0.busy.borrow().is_empty() || self.0.rollouts.any().await
+    }
+
+    /// Makes the plan of an environment anew and changes nothing.
+    ///
+    /// # Errors
+    /// When the cluster does not answer, or no plan can be made.
+    pub async fn plan_of(
+        &self,
+        snapshot: &Snapshot,
+        environment: &Arc<Environment>,
+    ) -> Result<crate::plan::Plan, ReconcileError> {
+        self.plan_environment(snapshot, environment).await.map(|(plan, _, _)| plan)
+    }
+
+    /// The last lines of the newest pod of a service.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub async fn pod_logs(
+        &self,
+        environment: &Environment,
+        service: &str,
+    ) -> Result<Vec<String>, ReconcileError> {
+        let cluster = self.cluster(environment)?;
+        let pods = crate::cluster::logs::pods(cluster, &environment.namespace, service).await?;
+        let Some(pod) = pods.first() else { return Ok(Vec::new()) };
+        let options = crate::cluster::logs::LogOptions { tail: Some(200), ..Default::default() };
+        let (namespace, redactor) = (environment.namespace.as_str(), &self.0.parts.redactor);
+        Ok(crate::cluster::logs::tail(cluster, namespace, &pod.name, &options, redactor).await?)
+    }
+
+    fn state_key(&self, environment: &Environment, service: &ServiceName) -> rollout::Key {
+        (environment.project.clone(), environment.name.clone(), service.clone())
+    }
+}
+
+/// An error and everything behind it, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(next) = source {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        source = next.source();
+    }
+    text
+}

@@ -37,6 +37,16 @@ impl LookupKey {
         let at = At::Pull(pull.repository.clone(), pull.number);
         Self { project: project.clone(), service: service.clone(), at }
     }
+
+    /// The project, the environment (for a pull request, `#` and its number) and the service, for records.
+    #[must_use]
+    pub fn names(&self) -> (String, String, String) {
+        let at = match &self.at {
+            At::Branch(environment) => environment.to_string(),
+            At::Pull(_, number) => format!("#{number}"),
+        };
+        (self.project.to_string(), at, self.service.to_string())
+    }
 }
 
 /// A question to an app repository.

@@ -1,0 +1,391 @@
+//! One attempt of one environment: key → render → plan, then a rollout for each service that has something to do.
+//!
+//! An attempt waits for nothing but Git and the inventory. It decides; rollouts do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::clusters::Handle;
+use super::rollout::Work;
+use super::{Hint, ReconcileError, Reconciler, Snapshot, chain};
+use crate::build::{BuildOrder, Recipe};
+use crate::cluster;
+use crate::desired::{ArtifactSource, BuildRequest, Environment, Runtime, Service, Wanted};
+use crate::hash::{ContentHash, Hasher};
+use crate::merge::Schema;
+use crate::name::ServiceName;
+use crate::plan::{self, Brake, ENVIRONMENT_UNIT, Plan, Scope, Unit, Verdict, brake};
+use crate::render::{self, Manifest, TemplateSet, policy};
+use crate::source::RepositoryUrl;
+
+/// A service as an attempt sees it: what it should consist of, or why nobody can say.
+pub(super) struct Prepared {
+    pub(super) service: Arc<Service>,
+    /// Hash of everything that goes in.
+    pub(super) digest: ContentHash,
+    pub(super) manifests: Result<Vec<Manifest>, Refusal>,
+    pub(super) order: Option<BuildOrder>,
+    pub(super) image: Option<String>,
+}
+
+/// Why a service cannot be rendered. The author mends it.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    pub(super) step: &'static str,
+    pub(super) message: String,
+}
+
+impl Reconciler {
+    /// Attempts every environment that changed between two snapshots or that a hint names, and takes down those that
+    /// should no longer exist.
+    pub(super) async fn attempt_due(&self, before: &Snapshot, now: &Arc<Snapshot>, hints: &BTreeSet<Hint>) {
+        if now.at.is_none() {
+            return;
+        }
+        let old: BTreeMap<_, _> = before.environments.iter().map(|e| ((&e.project, &e.name), e)).collect();
+        let mut due = Vec::new();
+        for environment in &now.environments {
+            let hinted = hints.contains(&Hint::Everything)
+                || hints.contains(&Hint::Environment(environment.project.clone(), environment.name.clone()));
+            let changed =
+                old.get(&(&environment.project, &environment.name)).is_none_or(|e| **e != *environment);
+            if hinted || changed || !self.has_settled(environment).await {
+                due.push(Arc::clone(environment));
+            }
+        }
+        let attempts = due.into_iter().map(|environment| {
+            let now = Arc::clone(now);
+            async move { self.attempt(&now, &environment).await }
+        });
+        futures::future::join_all(attempts).await;
+        if now.config.is_usable() {
+            self.take_down(before, now).await;
+        }
+    }
+
+    /// Whether nothing of an environment waits for another attempt.
+    async fn has_settled(&self, environment: &Environment) -> bool {
+        let open = self.open_handle(&environment.cluster.0, &environment.namespace).await;
+        open.is_some_and(|handle| handle.watches.drifted(environment.namespace.as_str()).is_empty())
+    }
+
+    /// One attempt, from the snapshot to running rollouts. Errors are recorded on the services they stop.
+    async fn attempt(&self, snapshot: &Snapshot, environment: &Arc<Environment>) {
+        let key = (environment.project.clone(), environment.name.clone());
+        self.0.busy.send_modify(|busy| drop(busy.insert(key.clone())));
+        if let Err(error) = self.try_attempt(snapshot, environment).await {
+            let message = chain(&error);
+            tracing::warn!(project = %environment.project, environment = %environment.name, error = %message, "An attempt failed; what runs goes on.");
+            self.record_stopped(environment, &message).await;
+        }
+        self.0.busy.send_modify(|busy| drop(busy.remove(&key)));
+    }
+
+    async fn try_attempt(
+        &self,
+        snapshot: &Snapshot,
+        environment: &Arc<Environment>,
+    ) -> Result<(), ReconcileError> {
+        let (plan, mut prepared, handle) = self.plan_environment(snapshot, environment).await?;
+        self.record_held(environment, &plan).await?;
+        let plan = plan.allowed();
+        self.namespace(&handle, environment, &plan).await?;
+        self.record_quiet(environment).await?;
+        for unit in plan.units.iter().filter(|unit| unit.name != ENVIRONMENT_UNIT) {
+            let Ok(name) = unit.name.parse::<ServiceName>() else { continue };
+            let work = Work {
+                environment: Arc::clone(environment),
+                config_revision: snapshot.config_revision.clone(),
+                name: name.clone(),
+                unit: unit.clone(),
+                prepared: prepared.remove(&name),
+                handle: Arc::clone(&handle),
+            };
+            self.roll_out(work).await?;
+        }
+        Ok(())
+    }
+
+    /// Everything of an attempt that only decides.
+    pub(super) async fn plan_environment(
+        &self,
+        snapshot: &Snapshot,
+        environment: &Arc<Environment>,
+    ) -> Result<(Plan, BTreeMap<ServiceName, Prepared>, Arc<Handle>), ReconcileError> {
+        let handle = self.handle(environment).await?;
+        handle.compare().await?;
+        let templates = snapshot.templates.as_deref().unwrap_or_else(|| TemplateSet::builtin());
+        let mut prepared = BTreeMap::new();
+        for service in environment.services.values() {
+            if let Wanted::Run(_) = &service.state {
+                let ready = self.prepare(snapshot, environment, service, templates).await;
+                prepared.insert(service.name.clone(), ready);
+            }
+        }
+        let plan = self.plan(snapshot, environment, &handle, &prepared)?;
+        Ok((plan, prepared, handle))
+    }
+
+    /// Makes the plan of an environment from what is prepared and what the inventory holds.
+    fn plan(
+        &self,
+        snapshot: &Snapshot,
+        environment: &Environment,
+        handle: &Handle,
+        prepared: &BTreeMap<ServiceName, Prepared>,
+    ) -> Result<Plan, ReconcileError> {
+        let drifted: BTreeSet<_> = if environment.self_heal {
+            handle.watches.drifted(environment.namespace.as_str()).into_keys().collect()
+        } else {
+            BTreeSet::new()
+        };
+        let names: BTreeSet<String> = environment
+            .services
+            .keys()
+            .chain(environment.broken.keys())
+            .map(ToString::to_string)
+            .chain(handle.set.units())
+            .filter(|name| name != ENVIRONMENT_UNIT)
+            .collect();
+        let mut units = vec![Unit {
+            name: ENVIRONMENT_UNIT.to_owned(),
+            wanted: plan::Wanted::Objects(self.environment_objects(snapshot, environment)),
+            held: handle.set.held(ENVIRONMENT_UNIT),
+            live: BTreeMap::new(),
+            drifted: BTreeSet::new(),
+            after: BTreeSet::new(),
+        }];
+        for name in names {
+            let held = handle.set.held(&name);
+            let service = name.parse::<ServiceName>().ok();
+            let wanted = service
+                .as_ref()
+                .map_or(plan::Wanted::Gone, |name| wanted(environment, prepared.get(name), name));
+            let after =
+                service.and_then(|name| environment.services.get(&name)).map(|service| &service.after);
+            let after = after.into_iter().flatten().filter(|name| environment.services.contains_key(*name));
+            let drifted =
+                drifted.iter().filter(|key| held.iter().any(|object| object.key == **key)).cloned().collect();
+            units.push(Unit {
+                wanted,
+                live: BTreeMap::new(),
+                drifted,
+                after: after.map(ToString::to_string).collect(),
+                held,
+                name,
+            });
+        }
+        let scope = Scope {
+            project: environment.project.clone(),
+            environment: environment.name.clone(),
+            namespace: environment.namespace.clone(),
+            preview: environment.preview.is_some(),
+        };
+        let brake = self.brake(snapshot, environment);
+        let mut plan = plan::plan(&plan::Request {
+            scope: &scope,
+            units: &units,
+            schema: Schema::builtin(),
+            brake: &brake,
+        })?;
+        let approved = self.0.approvals.lock().expect("no holder of this lock panics").contains(&plan.id);
+        if approved && let Verdict::Held(_) = plan.verdict {
+            let brake = Brake { approved: Some(plan.id), ..brake };
+            plan = plan::plan(&plan::Request {
+                scope: &scope,
+                units: &units,
+                schema: Schema::builtin(),
+                brake: &brake,
+            })?;
+        }
+        if !environment.prune {
+            for step in plan.units.iter_mut().flat_map(|unit| &mut unit.prune) {
+                step.action = plan::Action::Keep;
+                "sync.prune is off".clone_into(&mut step.reason);
+            }
+        }
+        Ok(plan)
+    }
+
+    fn brake(&self, snapshot: &Snapshot, environment: &Environment) -> Brake {
+        let policy = snapshot.config.config.as_ref().and_then(|config| config.spec.policy.as_ref());
+        let percent = policy.and_then(|policy| policy.max_delete_percent).unwrap_or(30);
+        let incomplete = if environment.absence_is_proven {
+            Vec::new()
+        } else {
+            vec![format!("the folder of the project `{}`: a file in it cannot be read", environment.project)]
+        };
+        Brake {
+            max_delete_percent: u8::try_from(percent).unwrap_or(100),
+            incomplete,
+            closed: environment.preview.as_ref().map(|_| brake::Closed::TwoListings),
+            ..Brake::default()
+        }
+    }
+
+    /// What an environment has of its own: its namespace.
+    pub(super) fn environment_objects(
+        &self,
+        snapshot: &Snapshot,
+        environment: &Environment,
+    ) -> Vec<Manifest> {
+        let templates = snapshot.templates.as_deref().unwrap_or_else(|| TemplateSet::builtin());
+        let values = json!({
+            "project": {"name": environment.project},
+            "environment": {"name": environment.name, "preview": environment.preview.is_some()},
+            "namespace": environment.namespace,
+            "name": environment.namespace,
+        });
+        render::render(templates, "namespace", &values).unwrap_or_else(|errors| {
+            let first = errors.first().map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(environment = %environment.name, error = %first, "The template of namespaces is broken; the built-in one is used.");
+            render::render(TemplateSet::builtin(), "namespace", &values).unwrap_or_default()
+        })
+    }
+
+    async fn namespace(
+        &self,
+        handle: &Handle,
+        environment: &Environment,
+        plan: &Plan,
+    ) -> Result<(), ReconcileError> {
+        let needed = plan.units.iter().any(|unit| unit.name != ENVIRONMENT_UNIT && !unit.steps.is_empty());
+        let unit = plan.unit(ENVIRONMENT_UNIT).filter(|_| needed);
+        let Some(unit) = unit else { return Ok(()) };
+        let changes = cluster::apply::apply(&handle.set, unit, environment.preview.is_some()).await?;
+        match changes.changes.into_iter().find_map(|change| change.error) {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The key of what a service builds, its values with the image in them, and its manifests.
+    pub(super) async fn prepare(
+        &self,
+        snapshot: &Snapshot,
+        environment: &Environment,
+        service: &Service,
+        templates: &TemplateSet,
+    ) -> Prepared {
+        let Wanted::Run(run) = &service.state else { unreachable!("only what runs is prepared") };
+        let shared = Arc::new(service.clone());
+        let refused = |digest, step, message| Prepared {
+            service: Arc::clone(&shared),
+            digest,
+            manifests: Err(Refusal { step, message }),
+            order: None,
+            image: None,
+        };
+        let inputs = Hasher::new("input").json(&run.values).text(&service.template);
+        let (image, order) = match &run.artifact {
+            ArtifactSource::Image(image) => (image.clone(), None),
+            ArtifactSource::Tree(request) => {
+                let order = match self.order(request) {
+                    Ok(order) => order,
+                    Err(message) => {
+                        return refused(inputs.text(request.revision.as_str()).finish(), "Git", message);
+                    }
+                };
+                let Some(builder) =
+                    self.0.parts.builder.as_ref().filter(|_| environment.runtime == Runtime::Process)
+                else {
+                    let message = "this cluster runs images, and building images is not supported yet; hint: name an `image`".to_owned();
+                    return refused(inputs.text(request.revision.as_str()).finish(), "Build", message);
+                };
+                match builder.key(&order).await {
+                    Ok(key) => (format!("folder:{key}"), Some(order)),
+                    Err(error) => {
+                        return refused(
+                            inputs.text(request.revision.as_str()).finish(),
+                            "Git",
+                            chain(&error),
+                        );
+                    }
+                }
+            }
+        };
+        let mut values = run.values.clone();
+        values["image"] = Value::String(image.clone());
+        let template = templates.get(&service.template).map(|template| template.id());
+        let digest =
+            inputs.text(&image).text(&template.map(|id| id.to_string()).unwrap_or_default()).finish();
+        let manifests = render::render(templates, &service.template, &values)
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())
+            .and_then(|manifests| {
+                let rules = rules(snapshot, environment, service)?;
+                let violations = policy::check(&manifests, &rules);
+                if violations.is_empty() {
+                    Ok(manifests)
+                } else {
+                    Err(violations.iter().map(ToString::to_string).collect())
+                }
+            })
+            .map_err(|errors| Refusal { step: "Render", message: errors.join("\n") });
+        Prepared { service: Arc::clone(&shared), digest, manifests, order, image: Some(image) }
+    }
+
+    fn order(&self, request: &BuildRequest) -> Result<BuildOrder, String> {
+        let mirrors = &self.0.parts.mirrors;
+        let url = RepositoryUrl::parse(&request.repo, &self.0.parts.config.url, mirrors.hosts())
+            .map_err(|error| error.to_string())?;
+        // the receiver is dropped: a rollout gives the order a log of its own
+        let (log, _) = mpsc::channel(1);
+        Ok(BuildOrder {
+            mirror: mirrors.mirror(&url),
+            revision: request.revision.clone(),
+            recipe: Recipe {
+                command: request.command.clone(),
+                args: request.args.clone(),
+                ..Recipe::at(&request.path, Some(&request.context))
+            },
+            log,
+            redactor: self.0.parts.redactor.clone(),
+            cancel: CancellationToken::new(),
+        })
+    }
+}
+
+/// What a service should consist of, in the words of a plan.
+fn wanted(environment: &Environment, prepared: Option<&Prepared>, name: &ServiceName) -> plan::Wanted {
+    if let Some(problems) = environment.broken.get(name) {
+        let reason = problems.first().map(ToString::to_string).unwrap_or_default();
+        return plan::Wanted::Broken { reason };
+    }
+    match (environment.services.get(name).map(|service| &service.state), prepared) {
+        (Some(Wanted::Run(_)), Some(Prepared { manifests: Ok(manifests), .. })) => {
+            plan::Wanted::Objects(manifests.clone())
+        }
+        (Some(Wanted::Run(_)), Some(Prepared { manifests: Err(refusal), .. })) => {
+            plan::Wanted::Broken { reason: refusal.message.clone() }
+        }
+        (Some(Wanted::Run(_)), None) => plan::Wanted::Broken { reason: "it was not prepared".to_owned() },
+        (Some(Wanted::Waiting), _) => {
+            plan::Wanted::Broken { reason: "it waits for `branchline deploy`".to_owned() }
+        }
+        (Some(Wanted::Unknown(why)), _) => plan::Wanted::Broken { reason: why.clone() },
+        (Some(Wanted::NotReleased) | None, _) => plan::Wanted::Gone,
+    }
+}
+
+/// What the policy of the config allows a service.
+fn rules(
+    snapshot: &Snapshot,
+    environment: &Environment,
+    service: &Service,
+) -> Result<policy::Rules, Vec<String>> {
+    let policy =
+        snapshot.config.config.as_ref().and_then(|config| config.spec.policy.clone()).unwrap_or_default();
+    let mut rules = policy::Rules::new(environment.namespace.as_str());
+    rules.hosts = service.hosts.iter().cloned().collect();
+    rules.require_limits = policy.require_resource_limits.unwrap_or(false);
+    let registries = policy.allowed_registries.unwrap_or_default();
+    if environment.runtime == Runtime::Cluster && !registries.is_empty() {
+        rules.registries = policy::Registries::new(&registries)
+            .map_err(|error| vec![format!("policy.allowedRegistries: {error}")])?;
+    }
+    Ok(rules)
+}

@@ -1,0 +1,106 @@
+//! The inventories and watches of the clusters that environments run on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::{ReconcileError, Reconciler};
+use crate::cluster::ApplySet;
+use crate::cluster::watch::{Expected, Watches};
+use crate::desired::Environment;
+use crate::name::Namespace;
+use crate::render::manifest::ObjectKey;
+
+/// How long the first complete list of what is there may take before an environment is attempted without it.
+const LISTED: Duration = Duration::from_secs(10);
+
+/// The inventory of one environment, open.
+pub(super) struct Handle {
+    pub(super) set: ApplySet,
+    pub(super) watches: Watches,
+    /// Whether the live objects have been compared with the inventory since the start.
+    compared: AtomicBool,
+}
+
+impl Reconciler {
+    /// The inventory of an environment, opened once.
+    pub(super) async fn handle(&self, environment: &Environment) -> Result<Arc<Handle>, ReconcileError> {
+        let key = (environment.cluster.0.clone(), environment.namespace.clone());
+        let mut sets = self.0.sets.lock().await;
+        if let Some(handle) = sets.get(&key) {
+            return Ok(Arc::clone(handle));
+        }
+        let cluster = self.cluster(environment)?;
+        let set = ApplySet::open(cluster, &environment.namespace, &self.0.instance).await?;
+        let watches = self.watches(&environment.cluster.0, cluster);
+        let handle = Arc::new(Handle { set, watches, compared: AtomicBool::new(false) });
+        sets.insert(key, Arc::clone(&handle));
+        Ok(handle)
+    }
+
+    /// The open inventory of a namespace.
+    pub(super) async fn open_handle(&self, cluster: &str, namespace: &Namespace) -> Option<Arc<Handle>> {
+        self.0.sets.lock().await.get(&(cluster.to_owned(), namespace.clone())).cloned()
+    }
+
+    pub(super) async fn close_handle(&self, environment: &Environment) {
+        let key = (environment.cluster.0.clone(), environment.namespace.clone());
+        self.0.sets.lock().await.remove(&key);
+    }
+
+    fn watches(&self, name: &str, cluster: &crate::cluster::Cluster) -> Watches {
+        let mut all = self.0.watches.lock().expect("no holder of this lock panics");
+        if let Some(watches) = all.get(name) {
+            return watches.clone();
+        }
+        let (watches, events) = Watches::new(cluster, &self.0.tasks, &self.0.stop);
+        all.insert(name.to_owned(), watches.clone());
+        self.observe(name.to_owned(), events);
+        watches
+    }
+}
+
+impl Handle {
+    /// Compares what is there with the inventory, once after the start: what vanished or was changed while nobody
+    /// looked shows up as drift.
+    pub(super) async fn compare(&self) -> Result<(), ReconcileError> {
+        if self.compared.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        let namespace = self.set.namespace().as_str().to_owned();
+        let mut held = Vec::new();
+        for unit in self.set.units() {
+            for object in self.set.held(&unit) {
+                if !object.applied.is_empty() {
+                    self.expect(&unit, &object.key, object.owned.clone(), String::new());
+                    held.push((unit.clone(), object));
+                }
+            }
+        }
+        for (group, kind) in self.set.group_kinds().await {
+            self.watches.ensure(&group, &kind).await?;
+        }
+        // a list that lacks an object says that it is gone; ask for each once, since the first list may still be under way
+        let cluster = self.set.cluster();
+        for (unit, object) in held {
+            let live = tokio::time::timeout(LISTED, cluster.get(&object.key)).await;
+            let gone = match live {
+                Ok(Ok(None)) => true,
+                Ok(Ok(Some(live))) => crate::cluster::object::uid(&live) != object.uid,
+                _ => false,
+            };
+            if gone {
+                tracing::info!(object = %object.key, namespace = %namespace, "An object vanished while nobody looked; it is made again.");
+                self.set.settle(&unit, [(object.key.clone(), None)]).await?;
+                self.watches.forget(&object.key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says what an object should look like from now on.
+    pub(super) fn expect(&self, unit: &str, key: &ObjectKey, owned: String, resource_version: String) {
+        let left = self.set.entry(unit, key).map(|entry| entry.left).unwrap_or_default();
+        self.watches.expect(key, unit, Expected { owned, yields: left, resource_version });
+    }
+}

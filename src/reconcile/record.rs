@@ -1,0 +1,674 @@
+//! What is written down about services and their deployments, so that pages, the command line and GitHub say the same.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::attempt::Refusal;
+use super::rollout::Work;
+use super::{ReconcileError, Reconciler};
+use crate::config::service::ServiceType;
+use crate::desired::{Environment, Found, Lookup, Service, Wanted};
+use crate::hash::ContentHash;
+use crate::name::ServiceName;
+use crate::plan::{Plan, Verdict};
+use crate::store::{
+    Deployment, DeploymentChange, DeploymentFilter, NewDeployment, NewEvent, NewLine, ServiceRow, Step,
+    StoreError, Verdict as VerdictRow,
+};
+
+/// The states of a service, as pages, the command line and the API name them.
+pub const STATES: [&str; 9] =
+    ["notReleased", "pending", "live", "degraded", "crashed", "sleeping", "paused", "held", "completed"];
+/// States of a deployment that has come to its end.
+const ENDED: [&str; 8] =
+    ["live", "failed", "superseded", "cancelled", "timedOut", "replaced", "crashed", "removed"];
+
+/// What the current record of a service holds beside its state and headline.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceState {
+    /// The revision that is live.
+    pub revision: Option<String>,
+    /// Hash of what is live.
+    pub digest: Option<ContentHash>,
+    /// Hash of what failed last; it is not tried again until the input changes.
+    pub failed_digest: Option<ContentHash>,
+    /// The URL for people.
+    pub url: Option<String>,
+    /// What kind of service it is.
+    pub kind: Option<ServiceType>,
+    /// The image or folder that is live.
+    pub image: Option<String>,
+    /// What keeps a newer state from going live.
+    pub problem: Option<String>,
+    /// The repository, as the config writes it.
+    pub repo: Option<String>,
+}
+
+/// A rollout that has begun.
+pub(super) struct Begun {
+    /// The deployment that it belongs to; empty where a service is removed that never was live.
+    pub(super) id: String,
+    /// Whether it only puts right what somebody changed.
+    pub(super) heals: bool,
+}
+
+/// Why a rollout failed.
+pub(super) struct Failure {
+    pub(super) step: &'static str,
+    pub(super) message: String,
+    pub(super) log: Vec<String>,
+    /// Whether it is tried again by itself.
+    pub(super) platform: bool,
+}
+
+impl Reconciler {
+    fn now(&self) -> Timestamp {
+        self.0.parts.clock.now()
+    }
+
+    pub(super) async fn row(
+        &self,
+        environment: &Environment,
+        service: &ServiceName,
+    ) -> Result<Option<ServiceRow>, StoreError> {
+        let rows = self
+            .store()
+            .services(Some(environment.project.as_str()), Some(environment.name.as_str()))
+            .await?;
+        Ok(rows.into_iter().find(|row| row.service == service.as_str()))
+    }
+
+    /// Writes the record of a service where it differs from what stands there.
+    async fn put_row(
+        &self,
+        environment: &Environment,
+        service: &ServiceName,
+        change: impl FnOnce(&mut ServiceRow, &mut ServiceState),
+    ) -> Result<(), StoreError> {
+        let old = self.row(environment, service).await?;
+        let mut row = old.clone().unwrap_or_else(|| ServiceRow {
+            project: environment.project.to_string(),
+            environment: environment.name.to_string(),
+            service: service.to_string(),
+            state: "pending".to_owned(),
+            message: "It has not been deployed yet".to_owned(),
+            live_deployment: None,
+            detail: None,
+            updated: self.now(),
+        });
+        let mut detail = state(&row);
+        change(&mut row, &mut detail);
+        row.detail = serde_json::to_value(detail).ok();
+        if old.as_ref().is_some_and(|old| ServiceRow { updated: row.updated, ..old.clone() } == row) {
+            return Ok(());
+        }
+        row.updated = self.now();
+        self.store().put_service(row).await
+    }
+
+    /// Begins a rollout where there is something to do. Takes up a deployment that an earlier process left.
+    pub(super) async fn begin(
+        &self,
+        work: &Work,
+        digest: Option<ContentHash>,
+    ) -> Result<Option<Begun>, ReconcileError> {
+        let row = self.row(&work.environment, &work.name).await?;
+        let known = row.as_ref().map(state).unwrap_or_default();
+        let live = row.as_ref().and_then(|row| row.live_deployment.clone());
+        let Some(digest) = digest else {
+            let id = live.unwrap_or_default();
+            if work.unit.gone && work.unit.changes() {
+                return Ok(Some(Begun { id, heals: false }));
+            }
+            let left = !work.environment.services.contains_key(&work.name);
+            if left
+                && work.unit.gone
+                && !work.unit.prune.iter().any(|step| step.action == crate::plan::Action::Keep)
+            {
+                self.forget(&work.environment, &work.name, &id).await?;
+            }
+            return Ok(None);
+        };
+        if known.digest == Some(digest) && live.is_some() {
+            if !work.unit.changes() {
+                return Ok(None);
+            }
+            let message = "What Git says was put back, because it had been changed or removed in the cluster";
+            self.event(&work.environment, Some(&work.name), "healed", message).await?;
+            return Ok(Some(Begun { id: live.unwrap_or_default(), heals: true }));
+        }
+        if known.failed_digest == Some(digest) {
+            return Ok(None);
+        }
+        let unfinished = self.unfinished(&work.environment, &work.name).await?;
+        let mut resumed = None;
+        for deployment in unfinished {
+            if deployment.input_digest == digest.to_string() && resumed.is_none() {
+                resumed = Some(deployment.id);
+            } else {
+                self.end(&deployment.id, "superseded", None).await?;
+            }
+        }
+        let id = match resumed {
+            Some(id) => id,
+            None => self.new_deployment(work, digest, "queued", live.is_some()).await?.id,
+        };
+        self.put_row(&work.environment, &work.name, |row, _| {
+            if row.live_deployment.is_none() {
+                "pending".clone_into(&mut row.state);
+            }
+        })
+        .await?;
+        Ok(Some(Begun { id, heals: false }))
+    }
+
+    async fn unfinished(
+        &self,
+        environment: &Environment,
+        service: &ServiceName,
+    ) -> Result<Vec<Deployment>, StoreError> {
+        let filter = DeploymentFilter {
+            project: Some(environment.project.to_string()),
+            environment: Some(environment.name.to_string()),
+            service: Some(service.to_string()),
+            unfinished: true,
+            limit: 50,
+            ..DeploymentFilter::default()
+        };
+        self.store().deployments(&filter).await
+    }
+
+    async fn new_deployment(
+        &self,
+        work: &Work,
+        digest: ContentHash,
+        state: &str,
+        was_live: bool,
+    ) -> Result<Deployment, StoreError> {
+        let service = work.environment.services.get(&work.name);
+        let run =
+            service.and_then(|service| if let Wanted::Run(run) = &service.state { Some(run) } else { None });
+        let revision = run.and_then(|run| run.revision.as_ref()).map(ToString::to_string);
+        let repo = service.and_then(|service| service.effective.spec.source.clone()?.repo);
+        let reported_on = match (&revision, repo, &work.config_revision) {
+            (Some(revision), Some(repo), _) => Some((repo, revision.clone())),
+            (_, _, Some(config)) => Some((self.0.parts.config.url.to_string(), config.to_string())),
+            _ => None,
+        };
+        let cause = match (was_live, revision.as_deref()) {
+            (false, _) => "It is new here".to_owned(),
+            (true, Some(revision)) => format!("The service is at {} now", &revision[..7]),
+            (true, None) => "Its configuration changed".to_owned(),
+        };
+        self.store()
+            .create_deployment(NewDeployment {
+                id: Uuid::now_v7().to_string(),
+                project: work.environment.project.to_string(),
+                environment: work.environment.name.to_string(),
+                service: work.name.to_string(),
+                input_digest: digest.to_string(),
+                state: state.to_owned(),
+                app_revision: revision,
+                config_revision: work.config_revision.as_ref().map(ToString::to_string),
+                artifact: work
+                    .prepared
+                    .as_ref()
+                    .and_then(|p| p.image.as_ref())
+                    .map(|image| json!({"image": image})),
+                cause,
+                reported_on,
+                created: self.now(),
+            })
+            .await
+    }
+
+    /// Writes down that a step has begun, and the state that the deployment is in meanwhile.
+    pub(super) async fn step(&self, begun: &Begun, name: &str, state: &str) -> Result<(), StoreError> {
+        if begun.heals || begun.id.is_empty() {
+            return Ok(());
+        }
+        let now = self.now();
+        let change = DeploymentChange {
+            state: Some(state.to_owned()),
+            started: Some(now),
+            ..DeploymentChange::default()
+        };
+        let deployment = self.store().update_deployment(&begun.id, change).await?;
+        self.put_step(begun, name, "running", None).await?;
+        if let Some((repo, revision)) = deployment.and_then(|deployment| deployment.reported_on) {
+            self.tell(&repo, &revision).await;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn step_done(
+        &self,
+        begun: &Begun,
+        name: &str,
+        detail: Option<&str>,
+    ) -> Result<(), StoreError> {
+        if begun.heals || begun.id.is_empty() {
+            return Ok(());
+        }
+        self.put_step(begun, name, "done", detail).await
+    }
+
+    async fn put_step(
+        &self,
+        begun: &Begun,
+        name: &str,
+        state: &str,
+        detail: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let now = self.now();
+        let started = self
+            .store()
+            .steps(&begun.id)
+            .await?
+            .into_iter()
+            .find(|step| step.name == name)
+            .and_then(|step| step.started);
+        self.store()
+            .put_step(Step {
+                deployment: begun.id.clone(),
+                name: name.to_owned(),
+                state: state.to_owned(),
+                started: started.or(Some(now)),
+                ended: (state != "running").then_some(now),
+                detail: detail.map(str::to_owned),
+            })
+            .await
+    }
+
+    async fn end(
+        &self,
+        id: &str,
+        state: &str,
+        failure: Option<(&str, Option<&str>)>,
+    ) -> Result<(), StoreError> {
+        let change = DeploymentChange {
+            state: Some(state.to_owned()),
+            ended: Some(self.now()),
+            error: failure.map(|(error, _)| error.to_owned()),
+            hint: failure.and_then(|(_, hint)| hint.map(str::to_owned)),
+            ..DeploymentChange::default()
+        };
+        let deployment = self.store().update_deployment(id, change).await?;
+        if let Some((repo, revision)) = deployment.and_then(|deployment| deployment.reported_on) {
+            self.tell(&repo, &revision).await;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn record_live(&self, work: &Work, begun: &Begun) -> Result<(), ReconcileError> {
+        if work.unit.gone {
+            self.forget(&work.environment, &work.name, &begun.id).await?;
+            self.event(
+                &work.environment,
+                Some(&work.name),
+                "removed",
+                "The service left the configuration and was removed",
+            )
+            .await?;
+            return Ok(());
+        }
+        let row = self.row(&work.environment, &work.name).await?;
+        let previous = row.and_then(|row| row.live_deployment).filter(|id| *id != begun.id);
+        if !begun.heals {
+            self.end(&begun.id, "live", None).await?;
+            if let Some(previous) = previous {
+                self.end(&previous, "replaced", None).await?;
+            }
+        }
+        let Some(prepared) = &work.prepared else { return Ok(()) };
+        let service = &prepared.service;
+        let revision = revision_of(service);
+        let headline = match &revision {
+            Some(revision) => format!("Live on {}", &revision[..7]),
+            None => "Live".to_owned(),
+        };
+        self.put_row(&work.environment, &work.name, |row, detail| {
+            "live".clone_into(&mut row.state);
+            row.message = headline;
+            row.live_deployment = Some(begun.id.clone());
+            *detail = ServiceState {
+                revision: revision.clone(),
+                digest: Some(prepared.digest),
+                failed_digest: None,
+                url: service.url.clone(),
+                kind: Some(service.kind),
+                image: prepared.image.clone(),
+                problem: None,
+                repo: repo_of(service),
+            };
+        })
+        .await?;
+        let id = begun.id.clone();
+        work.handle
+            .set
+            .change(work.name.as_str(), |record| {
+                record.revision = revision;
+                record.deployment = Some(id);
+            })
+            .await?;
+        if !begun.heals {
+            self.verdict(work, "deployed", None).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn record_superseded(&self, work: &Work, begun: &Begun) -> Result<(), ReconcileError> {
+        if !begun.heals && !begun.id.is_empty() {
+            let ended =
+                self.store().deployment(&begun.id).await?.is_some_and(|d| ENDED.contains(&d.state.as_str()));
+            if !ended {
+                self.end(&begun.id, "superseded", None).await?;
+            }
+            self.verdict(work, "superseded", None).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn record_failed(
+        &self,
+        work: &Work,
+        begun: &Begun,
+        failure: &Failure,
+    ) -> Result<(), ReconcileError> {
+        let message = self.0.parts.redactor.redact(&failure.message);
+        tracing::info!(service = %work.name, environment = %work.environment.name, step = failure.step, error = %message, "A rollout failed.");
+        if !begun.id.is_empty() && !begun.heals {
+            if !failure.log.is_empty() && failure.step == "Health" {
+                let time = self.now();
+                let lines = failure.log.iter().map(|line| NewLine {
+                    stream: "pod".to_owned(),
+                    time,
+                    line: line.clone(),
+                });
+                self.store().append_log(&begun.id, failure.step, lines.collect()).await?;
+            }
+            self.put_step(begun, failure.step, "failed", Some(&message)).await?;
+            let (text, hint) = message
+                .split_once("hint: ")
+                .map_or((message.as_str(), None), |(text, hint)| (text, Some(hint)));
+            self.end(&begun.id, "failed", Some((text.trim_end_matches([' ', ';', '\n']), hint))).await?;
+        }
+        let digest = work.prepared.as_ref().map(|prepared| prepared.digest);
+        let headline = format!("Failed at {}: {}", failure.step, message.lines().next().unwrap_or_default());
+        let service = work.prepared.as_ref().map(|prepared| prepared.service.clone());
+        self.put_row(&work.environment, &work.name, |row, detail| {
+            detail.problem = Some(message.clone());
+            if !failure.platform {
+                detail.failed_digest = digest;
+            }
+            if row.live_deployment.is_none() {
+                "crashed".clone_into(&mut row.state);
+                row.message = headline.clone();
+                detail.kind = service.as_ref().map(|service| service.kind);
+                detail.url = service.as_ref().and_then(|service| service.url.clone());
+                detail.repo = service.as_ref().and_then(|service| repo_of(service));
+            } else {
+                row.message = format!("Live on {} · {headline}", short(detail.revision.as_deref()));
+            }
+        })
+        .await?;
+        self.verdict(work, &format!("failed at {}", failure.step), Some(message)).await?;
+        Ok(())
+    }
+
+    /// A service that cannot be rendered: the deployment fails before it begins, and what runs goes on.
+    pub(super) async fn record_refusal(&self, work: &Work, refusal: &Refusal) -> Result<(), ReconcileError> {
+        let Some(prepared) = &work.prepared else { return Ok(()) };
+        let row = self.row(&work.environment, &work.name).await?;
+        if row.as_ref().map(state).unwrap_or_default().failed_digest == Some(prepared.digest) {
+            return Ok(());
+        }
+        let was_live = row.is_some_and(|row| row.live_deployment.is_some());
+        let id = self.new_deployment(work, prepared.digest, "planning", was_live).await?.id;
+        let failure = Failure {
+            step: refusal.step,
+            message: refusal.message.clone(),
+            log: Vec::new(),
+            platform: false,
+        };
+        self.record_failed(work, &Begun { id, heals: false }, &failure).await
+    }
+
+    /// A service of which nobody can say what it should be: it is left as it is, and its record says why.
+    pub(super) async fn record_broken(&self, work: &Work) -> Result<(), ReconcileError> {
+        let why = work.unit.broken.clone().unwrap_or_default();
+        if let Some(Service { state: Wanted::Waiting, .. }) = work.environment.services.get(&work.name) {
+            return Ok(());
+        }
+        self.put_row(&work.environment, &work.name, |row, detail| {
+            let first = why.lines().next().unwrap_or_default();
+            row.message = match &row.live_deployment {
+                Some(_) => format!("Live on {} · {first}", short(detail.revision.as_deref())),
+                None => first.to_owned(),
+            };
+            detail.problem = Some(why.clone());
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Services that have nothing to run.
+    pub(super) async fn record_quiet(&self, environment: &Environment) -> Result<(), ReconcileError> {
+        for service in environment.services.values() {
+            let (state, message) = match &service.state {
+                Wanted::NotReleased => (
+                    "notReleased",
+                    "Nothing is pinned here yet: `branchline promote` pins a release".to_owned(),
+                ),
+                Wanted::Waiting => ("pending", "It waits for `branchline deploy`".to_owned()),
+                _ => continue,
+            };
+            self.put_row(environment, &service.name, |row, detail| {
+                if row.live_deployment.is_none() {
+                    state.clone_into(&mut row.state);
+                    row.message = message;
+                    detail.kind = Some(service.kind);
+                    detail.repo = repo_of(service);
+                }
+            })
+            .await?;
+        }
+        for name in environment.broken.keys() {
+            let problem = environment.broken[name].first().map(ToString::to_string).unwrap_or_default();
+            self.put_row(environment, name, |_, detail| detail.problem = Some(problem)).await?;
+        }
+        Ok(())
+    }
+
+    /// An attempt that could not be made: the records say so, and keep their state.
+    pub(super) async fn record_stopped(&self, environment: &Environment, why: &str) {
+        for name in environment.services.keys() {
+            let result =
+                self.put_row(environment, name, |_, detail| detail.problem = Some(why.to_owned())).await;
+            if let Err(error) = result {
+                tracing::error!(error = %super::chain(&error), "The reason of a stopped attempt could not be recorded.");
+                return;
+            }
+        }
+    }
+
+    /// What the brake holds, for pages, the command line and whoever answers.
+    pub(super) async fn record_held(
+        &self,
+        environment: &Environment,
+        plan: &Plan,
+    ) -> Result<(), ReconcileError> {
+        let key = format!("{}/{}", environment.project, environment.name);
+        match &plan.verdict {
+            Verdict::Go => {
+                self.store().remove("held", &key).await?;
+            }
+            Verdict::Held(held) => {
+                let text = json!({"plan": held.plan, "services": held.services, "text": plan.to_string(), "reasons": held.reasons});
+                let bytes = text.to_string().into_bytes();
+                let known = self.store().get("held", &key).await?;
+                if known.as_deref() != Some(&bytes) {
+                    self.store().put("held", &key, &bytes).await?;
+                    let message = format!(
+                        "The removal of {} is held: `branchline approve {}`",
+                        held.services.join(", "),
+                        held.plan.short()
+                    );
+                    self.event(environment, None, "held", &message).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn forget(
+        &self,
+        environment: &Environment,
+        service: &ServiceName,
+        id: &str,
+    ) -> Result<(), StoreError> {
+        for deployment in self.unfinished(environment, service).await? {
+            self.end(&deployment.id, "cancelled", None).await?;
+        }
+        if !id.is_empty() {
+            self.end(id, "removed", None).await?;
+        }
+        self.store()
+            .remove_service(environment.project.as_str(), environment.name.as_str(), service.as_str())
+            .await
+    }
+
+    pub(super) async fn event(
+        &self,
+        environment: &Environment,
+        service: Option<&ServiceName>,
+        kind: &str,
+        message: &str,
+    ) -> Result<(), StoreError> {
+        let event = NewEvent {
+            project: environment.project.to_string(),
+            environment: Some(environment.name.to_string()),
+            service: service.map(ToString::to_string),
+            time: self.now(),
+            kind: kind.to_owned(),
+            actor: None,
+            message: message.to_owned(),
+        };
+        self.store().add_event(event).await.map(|_| ())
+    }
+
+    /// Lets what failed be tried again although its input has not changed, because somebody asks for it.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn retry(
+        &self,
+        project: &crate::name::ProjectName,
+        environment: &crate::name::EnvironmentName,
+        service: Option<&ServiceName>,
+    ) -> Result<(), StoreError> {
+        for mut row in self.store().services(Some(project.as_str()), Some(environment.as_str())).await? {
+            if service.is_some_and(|service| service.as_str() != row.service) {
+                continue;
+            }
+            let mut detail = state(&row);
+            if detail.failed_digest.take().is_some() {
+                row.detail = serde_json::to_value(detail).ok();
+                self.store().put_service(row).await?;
+            }
+        }
+        self.hint(super::Hint::Environment(project.clone(), environment.clone()));
+        Ok(())
+    }
+
+    /// Notes that a service is no longer as it was when it went live, or is well again.
+    pub(super) async fn record_health(
+        &self,
+        environment: &Environment,
+        service: &ServiceName,
+        trouble: Option<&str>,
+    ) -> Result<(), StoreError> {
+        self.put_row(environment, service, |row, detail| match trouble {
+            Some(why) if row.live_deployment.is_some() => {
+                "degraded".clone_into(&mut row.state);
+                row.message = format!(
+                    "Live on {} · {}",
+                    short(detail.revision.as_deref()),
+                    why.lines().next().unwrap_or_default()
+                );
+            }
+            None if row.state == "degraded" => {
+                "live".clone_into(&mut row.state);
+                row.message = format!("Live on {}", short(detail.revision.as_deref()));
+            }
+            _ => {}
+        })
+        .await
+    }
+
+    async fn verdict(&self, work: &Work, verdict: &str, detail: Option<String>) -> Result<(), StoreError> {
+        let Some(service) = work.prepared.as_ref().map(|prepared| &prepared.service) else { return Ok(()) };
+        let (Some(revision), Some(repo)) = (revision_of(service), repo_of(service)) else { return Ok(()) };
+        self.store()
+            .put_verdicts(vec![VerdictRow {
+                repo,
+                revision,
+                project: work.environment.project.to_string(),
+                environment: work.environment.name.to_string(),
+                service: work.name.to_string(),
+                verdict: verdict.to_owned(),
+                detail,
+                time: self.now(),
+            }])
+            .await
+    }
+
+    /// A head that changes no input of a service has a verdict too.
+    pub(super) async fn verdicts(&self, found: &[(Lookup, Found)]) {
+        let mut rows = Vec::new();
+        for (lookup, found) in found {
+            let Found::Revision { revision, head, .. } = found else { continue };
+            if revision == head {
+                continue;
+            }
+            let (project, environment, service) = lookup.key.names();
+            rows.push(VerdictRow {
+                repo: lookup.repo.0.clone(),
+                revision: head.to_string(),
+                project,
+                environment,
+                service,
+                verdict: "no input changed".to_owned(),
+                detail: Some(format!("the newest change is {}", revision.short())),
+                time: self.now(),
+            });
+        }
+        if !rows.is_empty()
+            && let Err(error) = self.store().put_verdicts(rows).await
+        {
+            tracing::warn!(error = %super::chain(&error), "Verdicts could not be recorded.");
+        }
+    }
+}
+
+/// What a row holds beside its state and headline.
+#[must_use]
+pub(super) fn state(row: &ServiceRow) -> ServiceState {
+    row.detail.clone().and_then(|detail: Value| serde_json::from_value(detail).ok()).unwrap_or_default()
+}
+
+fn revision_of(service: &Service) -> Option<String> {
+    let Wanted::Run(run) = &service.state else { return None };
+    run.revision.as_ref().map(ToString::to_string)
+}
+
+fn repo_of(service: &Service) -> Option<String> {
+    service.effective.spec.source.as_ref()?.repo.clone()
+}
+
+fn short(revision: Option<&str>) -> &str {
+    revision.map_or("its image", |revision| revision.get(..7).unwrap_or(revision))
+}

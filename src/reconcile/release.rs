@@ -1,0 +1,286 @@
+//! Promotions, rollbacks and pins: commits to `releases.yaml`, by compare-and-swap on the branch.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::record::state;
+use super::{Hint, Reconciler, chain};
+use crate::config::environment::{Follow, Release};
+use crate::name::{EnvironmentName, ProjectName, Revision, ServiceName};
+use crate::source::{FileChange, FileCommit, Person, SourceError};
+use crate::store::StoreError;
+use crate::yaml;
+
+/// How often a commit is tried when the branch moves meanwhile.
+const TRIES: u32 = 3;
+
+/// What somebody wants pinned.
+#[derive(Debug, Clone)]
+pub struct PinRequest {
+    /// The project.
+    pub project: ProjectName,
+    /// The environment whose pins change.
+    pub environment: EnvironmentName,
+    /// The pins by service; `None` takes one out.
+    pub pins: Vec<(ServiceName, Option<Release>)>,
+    /// What the commit says.
+    pub message: String,
+    /// Who wants it.
+    pub author: Person,
+}
+
+/// A commit that pins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pinned {
+    /// The commit in the config repository.
+    pub revision: Revision,
+    /// The file that it changed.
+    pub path: String,
+}
+
+/// Why nothing was pinned.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// There is no such thing.
+    #[error("{0}")]
+    Unknown(String),
+    /// It cannot be pinned as it is.
+    #[error("{0}")]
+    NotNow(String),
+    /// The repository.
+    #[error("the pin could not be committed")]
+    Source(#[from] SourceError),
+    /// The store.
+    #[error("the store does not answer")]
+    Store(#[from] StoreError),
+}
+
+impl Reconciler {
+    /// Moves what is live in one environment on to another: the same revision and artifact, never built again.
+    ///
+    /// # Errors
+    /// When a service is not live where it comes from, or the commit cannot be made.
+    pub async fn promote(
+        &self,
+        project: &ProjectName,
+        from: &EnvironmentName,
+        to: &EnvironmentName,
+        services: &[ServiceName],
+        author: Person,
+    ) -> Result<Pinned, ReleaseError> {
+        self.known(project, to, Some(Follow::Releases))?;
+        self.known(project, from, None)?;
+        let rows = self.store().services(Some(project.as_str()), Some(from.as_str())).await?;
+        let mut pins = Vec::new();
+        for row in &rows {
+            let Ok(name) = row.service.parse::<ServiceName>() else { continue };
+            if !services.is_empty() && !services.contains(&name) {
+                continue;
+            }
+            let detail = state(row);
+            let (Some(_), Some(revision)) = (&row.live_deployment, detail.revision) else {
+                if services.contains(&name) {
+                    return Err(ReleaseError::NotNow(format!(
+                        "`{name}` is not live in {from}; hint: `branchline status` says why"
+                    )));
+                }
+                continue;
+            };
+            let release = Release {
+                revision: revision
+                    .parse()
+                    .map_err(|error: crate::name::NameError| ReleaseError::Unknown(error.to_string()))?,
+                digest: None,
+                key: detail
+                    .image
+                    .as_deref()
+                    .and_then(|image| image.strip_prefix("folder:"))
+                    .and_then(|key| key.parse().ok()),
+                promoted_from: Some(from.to_string()),
+                by: Some(author.name.clone()),
+                hold: false,
+                reason: None,
+            };
+            pins.push((name, Some(release)));
+        }
+        if let Some(missing) = services.iter().find(|name| !pins.iter().any(|(pinned, _)| pinned == *name)) {
+            return Err(ReleaseError::Unknown(format!("there is no service `{missing}` in {from}")));
+        }
+        if pins.is_empty() {
+            return Err(ReleaseError::NotNow(format!("nothing is live in {from} yet")));
+        }
+        let names: Vec<_> = pins.iter().map(|(name, _)| name.to_string()).collect();
+        let message = format!("release: {} from {from} to {to}", names.join(", "));
+        let (project, environment) = (project.clone(), to.clone());
+        self.pin(PinRequest { project, environment, pins, message, author }).await
+    }
+
+    /// Puts the release before the live one back, and holds it against the branch.
+    ///
+    /// # Errors
+    /// When there is no earlier release, or the commit cannot be made.
+    pub async fn roll_back(
+        &self,
+        project: &ProjectName,
+        environment: &EnvironmentName,
+        service: &ServiceName,
+        to: Option<&Revision>,
+        author: Person,
+    ) -> Result<Pinned, ReleaseError> {
+        self.known(project, environment, None)?;
+        let filter = crate::store::DeploymentFilter {
+            project: Some(project.to_string()),
+            environment: Some(environment.to_string()),
+            service: Some(service.to_string()),
+            states: vec!["live".to_owned(), "replaced".to_owned()],
+            limit: 100,
+            ..Default::default()
+        };
+        let deployments = self.store().deployments(&filter).await?;
+        let live = deployments.iter().find(|d| d.state == "live").and_then(|d| d.app_revision.clone());
+        let earlier = deployments.iter().find(|d| {
+            let revision = d.app_revision.as_deref();
+            revision.is_some()
+                && revision != live.as_deref()
+                && to.is_none_or(|to| revision == Some(to.as_str()))
+        });
+        let Some(earlier) = earlier else {
+            return Err(ReleaseError::NotNow(format!(
+                "`{service}` has no earlier release in {environment} to go back to"
+            )));
+        };
+        let revision = earlier.app_revision.clone().unwrap_or_default();
+        let key = earlier
+            .artifact
+            .as_ref()
+            .and_then(|a| a["image"].as_str()?.strip_prefix("folder:")?.parse().ok());
+        let bad = live.as_deref().map_or("nothing", |revision| &revision[..7]).to_owned();
+        let release = Release {
+            revision: revision
+                .parse()
+                .map_err(|error: crate::name::NameError| ReleaseError::Unknown(error.to_string()))?,
+            digest: None,
+            key,
+            promoted_from: None,
+            by: Some(author.name.clone()),
+            hold: true,
+            reason: Some(format!("rollback of {bad}")),
+        };
+        let message = format!("release: {service} in {environment} back to {}", &revision[..7]);
+        let pins = vec![(service.clone(), Some(release))];
+        self.pin(PinRequest {
+            project: project.clone(),
+            environment: environment.clone(),
+            pins,
+            message,
+            author,
+        })
+        .await
+    }
+
+    /// Commits pins to `releases.yaml` of an environment.
+    ///
+    /// # Errors
+    /// When the environment is not known, or the branch moved three times meanwhile.
+    pub async fn pin(&self, request: PinRequest) -> Result<Pinned, ReleaseError> {
+        let source = &self.0.parts.config;
+        let mirror = self.0.parts.mirrors.mirror(&source.url);
+        let folder =
+            format!("projects/{}/environments/{}/releases.yaml", request.project, request.environment);
+        let mut last = None;
+        for _ in 0..TRIES {
+            mirror.fetch().await?;
+            let branch = source.branch.clone();
+            let head = mirror.with(move |reader| reader.branch(&branch)).await?;
+            let files = super::survey::read_files(&mirror, head.clone(), source.path.clone()).await?;
+            let config = crate::config::load(files);
+            let project = config.projects.get(&request.project);
+            let environment = project.and_then(|project| project.environments.get(&request.environment));
+            let Some(environment) = environment else {
+                let (project, name) = (&request.project, &request.environment);
+                return Err(ReleaseError::Unknown(format!(
+                    "there is no environment `{name}` in the project `{project}`"
+                )));
+            };
+            let path = environment
+                .releases
+                .as_ref()
+                .map_or_else(|| folder.clone(), |releases| releases.node.place.file.to_string());
+            let mut releases =
+                environment.releases.as_ref().map(|releases| releases.spec.clone()).unwrap_or_default();
+            for (service, pin) in &request.pins {
+                match pin {
+                    Some(pin) => drop(releases.insert(service.to_string(), pin.clone())),
+                    None => drop(releases.remove(service.as_str())),
+                }
+            }
+            let in_repository = if source.path.is_empty() {
+                path.clone()
+            } else {
+                format!("{}/{path}", source.path.trim_matches('/'))
+            };
+            let commit = FileCommit {
+                branch: source.branch.clone(),
+                expected: head,
+                onto_new_branch: None,
+                changes: vec![FileChange::Write {
+                    path: in_repository,
+                    bytes: write(&request.environment, &releases).into_bytes(),
+                }],
+                author: request.author.clone(),
+                committer: Person { name: "Branchline".to_owned(), email: "branchline@localhost".to_owned() },
+                at: self.0.parts.clock.now(),
+                message: request.message.clone(),
+            };
+            match mirror.commit(commit).await {
+                Ok(revision) => {
+                    self.hint(Hint::Repository(source.url.clone()));
+                    return Ok(Pinned { revision, path });
+                }
+                Err(error @ SourceError::Moved { .. }) => last = Some(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let why = last.map(|error| chain(&error)).unwrap_or_default();
+        Err(ReleaseError::NotNow(format!("the branch moved while it was written to: {why}")))
+    }
+
+    fn known(
+        &self,
+        project: &ProjectName,
+        name: &EnvironmentName,
+        follow: Option<Follow>,
+    ) -> Result<(), ReleaseError> {
+        let snapshot = Arc::clone(&self.0.snapshot.borrow());
+        let Some(found) = snapshot.config.projects.get(project) else {
+            return Err(ReleaseError::Unknown(format!("there is no project `{project}`")));
+        };
+        let Some(environment) = found.environments.get(name) else {
+            return Err(ReleaseError::Unknown(format!(
+                "there is no environment `{name}` in the project `{project}`"
+            )));
+        };
+        if follow == Some(Follow::Releases) && environment.document.spec.follow != Some(Follow::Releases) {
+            let message = format!(
+                "`{name}` follows branches, so a promotion would do nothing; hint: set `follow: releases`"
+            );
+            return Err(ReleaseError::NotNow(message));
+        }
+        Ok(())
+    }
+}
+
+/// The file, whole: nobody else writes it, so nothing of it needs to be kept.
+fn write(environment: &EnvironmentName, releases: &std::collections::BTreeMap<String, Release>) -> String {
+    let pins: Map<String, Value> =
+        releases.iter().map(|(name, release)| (name.clone(), json!(release))).collect();
+    let document = json!({
+        "apiVersion": crate::config::schema::API_VERSION,
+        "kind": "Releases",
+        "metadata": {"name": environment},
+        "spec": pins,
+    });
+    let head = "# yaml-language-server: $schema=https://branchline.dev/schemas/v1/releases.json\n# Written by Branchline: promote, rollback and deploy --ref.\n";
+    head.to_owned() + &yaml::write(&document)
+}

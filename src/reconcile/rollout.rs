@@ -1,0 +1,369 @@
+//! The rollout of one service: build → apply → observe → report, in one function that is read from top to bottom.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::Prepared;
+use super::clusters::Handle;
+use super::record::{Begun, Failure};
+use super::{Hint, ReconcileError, Reconciler, chain};
+use crate::build::{LogLine, Stream};
+use crate::cluster::health::{self, Health};
+use crate::cluster::{self, ChangeSet, ClusterError, Outcome};
+use crate::desired::Environment;
+use crate::hash::ContentHash;
+use crate::name::{EnvironmentName, ProjectName, Revision, ServiceName};
+use crate::plan::{Action, UnitPlan};
+use crate::render::manifest::ObjectKey;
+
+/// A rollout that makes no progress by itself fails after the deployment's own deadline and this.
+const SLACK: Duration = Duration::from_secs(60);
+
+/// Which service of which environment.
+pub(super) type Key = (ProjectName, EnvironmentName, ServiceName);
+
+/// One service with what an attempt decided about it.
+pub(super) struct Work {
+    pub(super) environment: Arc<Environment>,
+    pub(super) config_revision: Option<Revision>,
+    pub(super) name: ServiceName,
+    pub(super) unit: UnitPlan,
+    pub(super) prepared: Option<Prepared>,
+    pub(super) handle: Arc<Handle>,
+}
+
+/// The rollouts that run, one a service.
+#[derive(Default)]
+pub(super) struct Running {
+    all: Mutex<BTreeMap<Key, Current>>,
+    count: watch::Sender<usize>,
+}
+
+struct Current {
+    digest: Option<ContentHash>,
+    gone: bool,
+    cancel: CancellationToken,
+    applied: watch::Receiver<bool>,
+}
+
+impl Running {
+    /// Whether none runs; waits until that is so.
+    pub(super) async fn idle(&self) -> bool {
+        let mut count = self.count.subscribe();
+        let waited = *count.borrow() > 0;
+        // the sender lives in `self`, so waiting cannot fail
+        let _ = count.wait_for(|count| *count == 0).await;
+        !waited
+    }
+
+    /// Whether any rollout runs.
+    pub(super) async fn any(&self) -> bool {
+        !self.all.lock().await.is_empty()
+    }
+
+    /// Whether a rollout of the service runs.
+    pub(super) async fn runs(&self, key: &Key) -> bool {
+        self.all.lock().await.contains_key(key)
+    }
+
+    /// Calls off the rollout of a service, where one runs.
+    pub(super) async fn call_off(&self, key: &Key) {
+        if let Some(current) = self.all.lock().await.get(key) {
+            current.cancel.cancel();
+        }
+    }
+
+    /// Waits until the rollout of a service has applied its objects, where one runs.
+    async fn applied(&self, key: &Key) {
+        let receiver = self.all.lock().await.get(key).map(|current| current.applied.clone());
+        if let Some(mut applied) = receiver {
+            // an error means that the rollout has ended
+            let _ = applied.wait_for(|applied| *applied).await;
+        }
+    }
+}
+
+/// How a rollout ended.
+enum End {
+    Live,
+    Failed(Failure),
+    /// A newer input took its place.
+    Superseded,
+}
+
+impl Reconciler {
+    /// Starts the rollout of a service where it has something to do; calls off one for an older input.
+    pub(super) async fn roll_out(&self, work: Work) -> Result<(), ReconcileError> {
+        let key = self.state_key(&work.environment, &work.name);
+        let digest = work.prepared.as_ref().map(|prepared| prepared.digest);
+        let gone = work.unit.gone;
+        let mut all = self.0.rollouts.all.lock().await;
+        if let Some(current) = all.get(&key) {
+            if current.digest == digest && current.gone == gone {
+                return Ok(());
+            }
+            current.cancel.cancel();
+        }
+        if let Some(Prepared { manifests: Err(refusal), .. }) = &work.prepared {
+            drop(all);
+            return self.record_refusal(&work, refusal).await;
+        }
+        if work.unit.broken.is_some() {
+            drop(all);
+            return self.record_broken(&work).await;
+        }
+        let Some(begun) = self.begin(&work, digest).await? else { return Ok(()) };
+        let cancel = self.0.stop.child_token();
+        let (applied, receiver) = watch::channel(false);
+        all.insert(key.clone(), Current { digest, gone, cancel: cancel.clone(), applied: receiver });
+        self.0.rollouts.count.send_modify(|count| *count += 1);
+        drop(all);
+        let this = self.clone();
+        self.0.tasks.spawn(async move {
+            this.run(&work, &begun, &cancel, &applied).await;
+            let mut all = this.0.rollouts.all.lock().await;
+            if all.get(&key).is_some_and(|current| current.digest == digest && current.gone == gone) {
+                all.remove(&key);
+            }
+            drop(all);
+            // what somebody changed meanwhile is healed now
+            if !work.handle.watches.drifted(work.environment.namespace.as_str()).is_empty() {
+                this.hint(Hint::Environment(work.environment.project.clone(), work.environment.name.clone()));
+            }
+            this.0.rollouts.count.send_modify(|count| *count -= 1);
+        });
+        Ok(())
+    }
+
+    /// One rollout, to its end.
+    async fn run(
+        &self,
+        work: &Work,
+        begun: &Begun,
+        cancel: &CancellationToken,
+        applied: &watch::Sender<bool>,
+    ) {
+        let end = tokio::select! {
+            biased;
+            end = self.phases(work, begun, applied) => end,
+            () = cancel.cancelled() => Ok(End::Superseded),
+        };
+        let recorded = match end {
+            Ok(End::Live) => self.record_live(work, begun).await,
+            Ok(End::Superseded) if self.0.stop.is_cancelled() => Ok(()),
+            Ok(End::Superseded) => self.record_superseded(work, begun).await,
+            Ok(End::Failed(failure)) => self.record_failed(work, begun, &failure).await,
+            Err(error) => {
+                let failure =
+                    Failure { step: "Apply", message: chain(&error), log: Vec::new(), platform: true };
+                self.record_failed(work, begun, &failure).await
+            }
+        };
+        if let Err(error) = recorded {
+            tracing::error!(service = %work.name, environment = %work.environment.name, error = %chain(&error), "The end of a rollout could not be recorded.");
+        }
+    }
+
+    async fn phases(
+        &self,
+        work: &Work,
+        begun: &Begun,
+        applied: &watch::Sender<bool>,
+    ) -> Result<End, ReconcileError> {
+        if let Some(failure) = self.build(work, begun).await? {
+            return Ok(End::Failed(failure));
+        }
+        for before in &work.unit.after {
+            if let Ok(name) = before.parse() {
+                self.0.rollouts.applied(&self.state_key(&work.environment, &name)).await;
+            }
+        }
+        if let Some(failure) = self.apply(work, begun).await? {
+            return Ok(End::Failed(failure));
+        }
+        applied.send_replace(true);
+        if let Some(failure) = self.wait_until_healthy(work, begun).await? {
+            return Ok(End::Failed(failure));
+        }
+        if let Some(failure) = self.prune(work, begun).await? {
+            return Ok(End::Failed(failure));
+        }
+        Ok(End::Live)
+    }
+
+    /// Builds the artifact, unless it is there; every line goes to the log of the deployment.
+    async fn build(&self, work: &Work, begun: &Begun) -> Result<Option<Failure>, ReconcileError> {
+        let (Some(builder), Some(order)) =
+            (&self.0.parts.builder, work.prepared.as_ref().and_then(|p| p.order.clone()))
+        else {
+            return Ok(None);
+        };
+        self.step(begun, "Build", "building").await?;
+        let (log, lines) = mpsc::channel(256);
+        let order = crate::build::BuildOrder { log, ..order };
+        let (built, ()) = tokio::join!(builder.build(order), self.keep_log(begun, "Build", lines));
+        match built {
+            Ok(built) => {
+                let detail = if built.reused {
+                    "it was built before"
+                } else {
+                    "built without an image: process runtime"
+                };
+                self.step_done(begun, "Build", Some(detail)).await?;
+                Ok(None)
+            }
+            Err(error) => Ok(Some(Failure {
+                step: "Build",
+                message: chain(&error),
+                log: error.tail().to_vec(),
+                platform: !error.is_authors(),
+            })),
+        }
+    }
+
+    /// Keeps log lines in batches until their sender is gone.
+    async fn keep_log(&self, begun: &Begun, step: &str, mut lines: mpsc::Receiver<LogLine>) {
+        let mut batch = Vec::new();
+        while lines.recv_many(&mut batch, 256).await > 0 {
+            let time = self.0.parts.clock.now();
+            let lines = batch.drain(..).map(|line| crate::store::NewLine {
+                stream: match line.stream {
+                    Stream::Builder => "branchline",
+                    Stream::Output => "stdout",
+                    Stream::Error => "stderr",
+                }
+                .to_owned(),
+                time,
+                line: line.text,
+            });
+            if let Err(error) = self.0.parts.store.append_log(&begun.id, step, lines.collect()).await {
+                tracing::warn!(deployment = %begun.id, error = %chain(&error), "Lines of a log could not be kept.");
+            }
+        }
+    }
+
+    async fn apply(&self, work: &Work, begun: &Begun) -> Result<Option<Failure>, ReconcileError> {
+        if work.unit.gone {
+            return Ok(None);
+        }
+        self.step(begun, "Apply", "rollingOut").await?;
+        let generated =
+            work.prepared.as_ref().map(|prepared| prepared.service.generated.clone()).unwrap_or_default();
+        let set = &work.handle.set;
+        cluster::secret::ensure_generated(set.cluster(), &work.environment.namespace, &generated).await?;
+        let changes = cluster::apply::apply(set, &work.unit, work.environment.preview.is_some()).await?;
+        self.expect(work, &changes).await?;
+        if changes.failed() {
+            let message = errors(&changes);
+            let platform = changes.errors().any(|(_, error)| error.is_transient());
+            return Ok(Some(Failure { step: "Apply", message, log: Vec::new(), platform }));
+        }
+        let detail = format!(
+            "{} created, {} changed, {} unchanged",
+            changes.count(Outcome::Created),
+            changes.count(Outcome::Configured),
+            changes.count(Outcome::Unchanged)
+        );
+        self.step_done(begun, "Apply", Some(&detail)).await?;
+        Ok(None)
+    }
+
+    /// Tells the watches what every applied object looks like now, so that a later difference is somebody else's.
+    async fn expect(&self, work: &Work, changes: &ChangeSet) -> Result<(), ClusterError> {
+        for change in &changes.changes {
+            let Some(live) = &change.live else { continue };
+            let entry = work.handle.set.entry(&work.unit.name, &change.key).unwrap_or_default();
+            let version = cluster::object::resource_version(live).to_owned();
+            work.handle.expect(&work.unit.name, &change.key, entry.owned, version);
+            work.handle.watches.ensure(&change.key.group, &change.key.kind).await?;
+        }
+        Ok(())
+    }
+
+    async fn wait_until_healthy(
+        &self,
+        work: &Work,
+        begun: &Begun,
+    ) -> Result<Option<Failure>, ReconcileError> {
+        let keys: Vec<ObjectKey> = work
+            .unit
+            .steps
+            .iter()
+            .filter(|step| step.action != Action::Refuse)
+            .map(|step| step.key.clone())
+            .collect();
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        self.step(begun, "Health", "rollingOut").await?;
+        let strategy =
+            work.prepared.as_ref().and_then(|prepared| prepared.service.effective.spec.strategy.clone());
+        let deadline = strategy
+            .and_then(|strategy| strategy.progress_deadline)
+            .map_or(Duration::from_secs(600), |period| period.0);
+        let checkup =
+            health::wait(work.handle.set.cluster(), &keys, &self.0.parts.redactor, deadline + SLACK).await?;
+        match checkup.health {
+            Health::Current => {
+                self.step_done(begun, "Health", None).await?;
+                Ok(None)
+            }
+            Health::Failed(why) => {
+                let (message, log) = match checkup.cause {
+                    Some(cause) => (cause.message, cause.log),
+                    None => (why, Vec::new()),
+                };
+                Ok(Some(Failure { step: "Health", message, log, platform: false }))
+            }
+            Health::InProgress(why) => {
+                let message = format!("it did not become healthy in {deadline:?}: {why}");
+                Ok(Some(Failure { step: "Health", message, log: Vec::new(), platform: false }))
+            }
+            Health::Terminating => Ok(Some(Failure {
+                step: "Health",
+                message: "somebody is deleting it".to_owned(),
+                log: Vec::new(),
+                platform: true,
+            })),
+        }
+    }
+
+    async fn prune(&self, work: &Work, begun: &Begun) -> Result<Option<Failure>, ReconcileError> {
+        if !work.unit.prune.iter().any(|step| step.action == Action::Delete) {
+            return Ok(None);
+        }
+        self.step(begun, "Prune", "rollingOut").await?;
+        let changes =
+            cluster::prune::prune(&work.handle.set, &work.unit, work.environment.preview.is_some()).await?;
+        for change in changes
+            .changes
+            .iter()
+            .filter(|change| matches!(change.outcome, Outcome::Pruned | Outcome::Released))
+        {
+            work.handle.watches.forget(&change.key);
+        }
+        if changes.failed() {
+            return Ok(Some(Failure {
+                step: "Prune",
+                message: errors(&changes),
+                log: Vec::new(),
+                platform: true,
+            }));
+        }
+        self.step_done(begun, "Prune", Some(&format!("{} removed", changes.count(Outcome::Pruned)))).await?;
+        Ok(None)
+    }
+}
+
+/// All errors of a change set, one a line, with the place of the template where it is known.
+fn errors(changes: &ChangeSet) -> String {
+    let line = |(change, error): (&cluster::Change, &ClusterError)| match &change.place {
+        Some(place) => format!("{}: {} ({place})", change.key, chain(error)),
+        None => format!("{}: {}", change.key, chain(error)),
+    };
+    changes.errors().map(line).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,379 @@
+//! Source → config → desired: reads Git again and says what should exist.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Hint, ReconcileError, Reconciler, Snapshot, chain};
+use crate::config::{self, File, Repository};
+use crate::desired::{self, Found, Inputs, Lookup, PullRequest};
+use crate::name::{EnvironmentName, ProjectName, Revision, ServiceName};
+use crate::render::{TemplateFile, TemplateSet};
+use crate::source::{EntryKind, Heads, Inputs as Paths, Mirror, RepositoryUrl, SourceError};
+
+/// How long a preview lasts where its project does not say.
+const EXPIRE: Duration = Duration::from_secs(72 * 3600);
+
+/// What one survey leaves for the next.
+#[derive(Default)]
+pub(super) struct Memory {
+    /// The config as it was last read, by its revision.
+    config: Option<(Revision, Arc<Repository>, Arc<TemplateSet>)>,
+    /// Repositories that have been fetched at least once since the start.
+    fetched: BTreeSet<String>,
+    /// Why a repository could not be fetched the last time.
+    failed: BTreeMap<String, String>,
+    /// Pull requests that one listing lacked, in repositories without a forge.
+    missing: BTreeSet<(String, u64)>,
+    pulls: Vec<PullRequest>,
+}
+
+impl Reconciler {
+    /// Fetches what the hints are about, and makes a new snapshot.
+    pub(super) async fn survey(&self, hints: &BTreeSet<Hint>) -> Result<(), ReconcileError> {
+        let mut memory = self.0.surveyed.lock().await;
+        let everything = hints.contains(&Hint::Everything);
+        let hinted = |url: &RepositoryUrl| everything || hints.contains(&Hint::Repository(url.clone()));
+        let source = &self.0.parts.config;
+        let mirror = self.0.parts.mirrors.mirror(&source.url);
+        if hinted(&source.url) || !memory.fetched.contains(source.url.key()) {
+            if let Err(error) = mirror.fetch().await {
+                self.trouble(format!("the config repository cannot be fetched: {}", chain(&error)));
+                if memory.config.is_none() {
+                    return Err(error.into());
+                }
+            } else {
+                memory.fetched.insert(source.url.key().to_owned());
+                self.clear_trouble();
+            }
+        }
+        let (revision, config, templates) = match self.read_config(&mirror, &memory).await {
+            Ok(read) => read,
+            Err(error) => {
+                self.trouble(format!("the config repository cannot be read: {}", chain(&error)));
+                return Err(error.into());
+            }
+        };
+        if memory.config.as_ref().is_none_or(|(known, _, _)| *known != revision) {
+            self.tell_config(&revision, &config).await;
+        }
+        memory.config = Some((revision.clone(), Arc::clone(&config), Arc::clone(&templates)));
+        if !config.is_usable() {
+            let first = config.errors().next().map(ToString::to_string).unwrap_or_default();
+            self.trouble(format!("the config repository is broken, so the last good state goes on: {first}"));
+            self.0.snapshot.send_modify(|snapshot| {
+                let mut next = Snapshot::clone(snapshot);
+                next.config_revision = Some(revision.clone());
+                next.config = Arc::clone(&config);
+                *snapshot = Arc::new(next);
+            });
+            return Ok(());
+        }
+        let mirrors = self.app_mirrors(&config);
+        self.watch(mirrors.values().flatten().chain([&mirror]));
+        self.fetch_apps(&mirrors, &mut memory, &hinted).await;
+        self.list_pulls(&config, &mirrors, &mut memory).await;
+        let found = self.answers(&config, &mirrors, &memory).await;
+        self.verdicts(&found).await;
+        let deployed = self.deployed().await?;
+        let answers = found.into_iter().map(|(lookup, found)| (lookup.key, found)).collect();
+        let environments = desired::desired(&Inputs {
+            config: &config,
+            found: &answers,
+            pulls: &memory.pulls,
+            deployed: &deployed,
+            embedded: self.0.parts.embedded,
+            hosts: &self.0.parts.hosts,
+            addresses: &*self.0.parts.addresses,
+        });
+        let snapshot = Snapshot {
+            config_revision: Some(revision),
+            config,
+            environments: environments.into_iter().map(Arc::new).collect(),
+            trouble: self.0.snapshot.borrow().trouble.clone(),
+            at: Some(self.0.parts.clock.now()),
+            templates: Some(templates),
+        };
+        self.0.snapshot.send_replace(Arc::new(snapshot));
+        Ok(())
+    }
+
+    fn trouble(&self, why: String) {
+        tracing::warn!(config.trouble = %why, "The config repository is not as it should be.");
+        self.0.snapshot.send_modify(|snapshot| Arc::make_mut(snapshot).trouble = Some(why));
+    }
+
+    fn clear_trouble(&self) {
+        self.0.snapshot.send_if_modified(|snapshot| {
+            let had = snapshot.trouble.is_some();
+            if had {
+                Arc::make_mut(snapshot).trouble = None;
+            }
+            had
+        });
+    }
+
+    /// Reads the config at the head of its branch, unless that was read already.
+    async fn read_config(
+        &self,
+        mirror: &Mirror,
+        memory: &Memory,
+    ) -> Result<(Revision, Arc<Repository>, Arc<TemplateSet>), SourceError> {
+        let source = self.0.parts.config.clone();
+        let head = mirror.with(move |reader| reader.branch(&source.branch)).await?;
+        if let Some((known, config, templates)) = &memory.config
+            && *known == head
+        {
+            return Ok((head, Arc::clone(config), Arc::clone(templates)));
+        }
+        let path = self.0.parts.config.path.clone();
+        let files = read_files(mirror, head.clone(), path).await?;
+        let config = config::load(files);
+        let templates: Vec<_> = config.templates.iter().map(template_file).collect();
+        let set = TemplateSet::load(&templates, memory.config.as_ref().map(|(_, _, set)| &**set));
+        Ok((head, Arc::new(config), Arc::new(set)))
+    }
+
+    /// The mirror of every repository that a service names; one that cannot be named is an answer of its own.
+    fn app_mirrors(&self, config: &Repository) -> BTreeMap<String, Result<Mirror, String>> {
+        let mut mirrors = BTreeMap::new();
+        for project in config.projects.values() {
+            for repo in project.repositories(config).into_keys() {
+                let hosts = self.0.parts.mirrors.hosts();
+                let url = RepositoryUrl::parse(&repo, &self.0.parts.config.url, hosts);
+                mirrors.insert(
+                    repo,
+                    url.map(|url| self.0.parts.mirrors.mirror(&url)).map_err(|error| error.to_string()),
+                );
+            }
+        }
+        mirrors
+    }
+
+    /// Watches the repositories on this machine; one that cannot be watched is left to the poll.
+    fn watch<'a>(&self, mirrors: impl Iterator<Item = &'a Mirror>) {
+        let Some(watcher) = &self.0.parts.watcher else { return };
+        for mirror in mirrors {
+            if let Err(error) = watcher.watch(mirror.url()) {
+                tracing::debug!(repository = %mirror.url(), error = %error, "A repository cannot be watched; it is polled.");
+            }
+        }
+    }
+
+    /// Fetches every hinted repository once, all at the same time.
+    async fn fetch_apps(
+        &self,
+        mirrors: &BTreeMap<String, Result<Mirror, String>>,
+        memory: &mut Memory,
+        hinted: &impl Fn(&RepositoryUrl) -> bool,
+    ) {
+        let unique: BTreeMap<_, _> =
+            mirrors.values().flatten().map(|mirror| (mirror.url().key().to_owned(), mirror)).collect();
+        let due =
+            unique.into_iter().filter(|(key, mirror)| hinted(mirror.url()) || !memory.fetched.contains(key));
+        let fetches = due.map(|(key, mirror)| async move { (key, mirror.fetch().await) });
+        for (key, result) in futures::future::join_all(fetches).await {
+            match result {
+                Ok(_) => {
+                    memory.fetched.insert(key.clone());
+                    memory.failed.remove(&key);
+                }
+                Err(error) => {
+                    let why = chain(&error);
+                    tracing::warn!(repository = %key, error = %why, "A repository could not be fetched; what runs goes on.");
+                    memory.failed.insert(key, why);
+                }
+            }
+        }
+    }
+
+    /// In a repository without a forge, `refs/pull/<n>/head` is an open pull request. One that is missing is believed
+    /// to be closed when two complete listings lack it.
+    async fn list_pulls(
+        &self,
+        config: &Repository,
+        mirrors: &BTreeMap<String, Result<Mirror, String>>,
+        memory: &mut Memory,
+    ) {
+        let mut pulls: Vec<PullRequest> = Vec::new();
+        let expire = expiry(config);
+        for mirror in mirrors.values().flatten() {
+            let key = mirror.url().key().to_owned();
+            if mirror.url().has_forge() || pulls.iter().any(|pull| pull.repository == key) {
+                continue;
+            }
+            let Ok(heads) = mirror.with(|reader| reader.heads()).await else { continue };
+            let now = self.0.parts.clock.now();
+            for pull in self.pulls_of(mirror, &key, &heads).await {
+                let age = pull.1.map_or(Duration::ZERO, |at| now.duration_since(at).unsigned_abs());
+                pulls.push(PullRequest { expired: age > expire, ..pull.0 });
+            }
+            let gone = memory.pulls.iter().filter(|pull| {
+                pull.repository == key
+                    && !pulls.iter().any(|p| p.number == pull.number && p.repository == key)
+            });
+            for pull in gone.cloned().collect::<Vec<_>>() {
+                if memory.missing.insert((key.clone(), pull.number.0)) {
+                    // the second listing is asked for at once
+                    pulls.push(pull);
+                    self.hint(Hint::Repository(mirror.url().clone()));
+                } else {
+                    memory.missing.remove(&(key.clone(), pull.number.0));
+                }
+            }
+        }
+        memory.pulls = pulls;
+    }
+
+    async fn pulls_of(
+        &self,
+        mirror: &Mirror,
+        key: &str,
+        heads: &Heads,
+    ) -> Vec<(PullRequest, Option<jiff::Timestamp>)> {
+        let short_name = mirror.url().name().trim_end_matches(".git").to_owned();
+        let mut pulls = Vec::new();
+        for (number, head) in &heads.pulls {
+            let of = head.clone();
+            let at = mirror.with(move |reader| reader.commit(&of)).await.ok().map(|commit| commit.at);
+            let pull = PullRequest {
+                repository: key.to_owned(),
+                short_name: short_name.clone(),
+                number: *number,
+                head: head.clone(),
+                base: None,
+                from_fork: false,
+                draft: false,
+                bot: false,
+                labels: Vec::new(),
+                expired: false,
+            };
+            pulls.push((pull, at));
+        }
+        pulls
+    }
+
+    /// Asks the app repositories everything that the config asks of them.
+    async fn answers(
+        &self,
+        config: &Repository,
+        mirrors: &BTreeMap<String, Result<Mirror, String>>,
+        memory: &Memory,
+    ) -> Vec<(Lookup, Found)> {
+        let is_of = |repo: &str, pull: &PullRequest| matches!(mirrors.get(repo), Some(Ok(mirror)) if mirror.url().key() == pull.repository);
+        let lookups = desired::lookups(config, &memory.pulls, is_of);
+        let asked = lookups.into_iter().map(|lookup| async {
+            let found = match &mirrors[&lookup.repo.0] {
+                Err(why) => Found::Nothing(why.clone()),
+                Ok(mirror) => match memory.failed.get(mirror.url().key()) {
+                    Some(why) if !memory.fetched.contains(mirror.url().key()) => Found::Nothing(why.clone()),
+                    _ => answer(mirror, lookup.clone()).await,
+                },
+            };
+            (lookup, found)
+        });
+        futures::future::join_all(asked).await
+    }
+
+    /// The revision that each service runs, by its current record.
+    async fn deployed(
+        &self,
+    ) -> Result<BTreeMap<(ProjectName, EnvironmentName, ServiceName), Revision>, ReconcileError> {
+        let rows = self.0.parts.store.services(None, None).await?;
+        let parse = |row: crate::store::ServiceRow| {
+            let revision = row.detail.as_ref()?.get("revision")?.as_str()?.parse().ok()?;
+            Some((
+                (row.project.parse().ok()?, row.environment.parse().ok()?, row.service.parse().ok()?),
+                revision,
+            ))
+        };
+        Ok(rows.into_iter().filter_map(parse).collect())
+    }
+}
+
+/// The shortest of the projects' expiries would be wrong for the others, so the longest decides what is listed;
+/// a project with a shorter one is held to its own when its previews are made.
+fn expiry(config: &Repository) -> Duration {
+    let all = config.projects.values().filter_map(|project| project.document.spec.previews.as_ref());
+    all.filter_map(|previews| previews.expire_after).map(|period| period.0).max().unwrap_or(EXPIRE)
+}
+
+/// Every file of the config, as Git has it. Links and submodules have no place in it.
+pub(super) async fn read_files(
+    mirror: &Mirror,
+    head: Revision,
+    path: String,
+) -> Result<Vec<File>, SourceError> {
+    let repository = mirror.url().to_string();
+    mirror
+        .with(move |reader| {
+            let mut files = Vec::new();
+            for entry in reader.files(&head, &path)? {
+                let inside = entry.path.strip_prefix(path.trim_matches('/')).unwrap_or(&entry.path);
+                let inside = inside.trim_start_matches('/').to_owned();
+                if !is_config(&inside) {
+                    continue;
+                }
+                if !matches!(entry.kind, EntryKind::File | EntryKind::Executable) {
+                    return Err(SourceError::Refused {
+                        repository: repository.clone(),
+                        revision: head.clone(),
+                        path: entry.path,
+                        rule: "the config repository holds files only; hint: replace the link or submodule by a file",
+                    });
+                }
+                files.push(File { path: inside, id: entry.id.to_string(), bytes: reader.blob(entry.id)?.into() });
+            }
+            Ok(files)
+        })
+        .await
+}
+
+/// Whether a path belongs to the config, beside whatever else stands in its repository.
+fn is_config(path: &str) -> bool {
+    path == "branchline.yaml"
+        || ["clusters/", "projects/", "templates/", "secrets/"].iter().any(|folder| path.starts_with(folder))
+}
+
+pub(super) fn template_file(file: &File) -> TemplateFile {
+    let path = file.path.strip_prefix("templates/").unwrap_or(&file.path).to_owned();
+    TemplateFile { path, blob: file.id.clone(), bytes: Arc::clone(&file.bytes) }
+}
+
+/// Answers one question.
+async fn answer(mirror: &Mirror, lookup: Lookup) -> Found {
+    let result = mirror.with(move |reader| {
+        let branch = reader.branch(&lookup.branch);
+        let head = match &lookup.head {
+            Some(head) => head.clone(),
+            None => branch.clone()?,
+        };
+        let paths = match Paths::new(&lookup.paths, &lookup.ignored) {
+            Ok(paths) => paths,
+            Err(error) => return Ok(Found::Nothing(error.to_string())),
+        };
+        let Some(revision) = reader.newest_change(&head, &paths)? else {
+            return Ok(Found::Nothing(format!("nothing in it matches {}", lookup.paths.join(", "))));
+        };
+        let changed = match (&lookup.head, branch) {
+            (Some(head), Ok(branch)) => match reader.merge_base(head, &branch)? {
+                Some(base) => reader.changed(&base, head)?.iter().any(|change| paths.matches(&change.path)),
+                None => true,
+            },
+            _ => true,
+        };
+        let app_file = match reader.read(&revision, &lookup.app_file) {
+            Ok(bytes) => match config::app_service(&lookup.app_file, &String::from_utf8_lossy(&bytes)) {
+                Ok(node) => node,
+                Err(problems) => {
+                    let first = problems.first().map(ToString::to_string).unwrap_or_default();
+                    return Ok(Found::Nothing(format!("its own file is broken: {first}")));
+                }
+            },
+            Err(SourceError::NoPath { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Found::Revision { revision, head, changed, app_file })
+    });
+    result.await.unwrap_or_else(|error| Found::Nothing(chain(&error)))
+}

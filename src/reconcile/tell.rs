@@ -1,0 +1,176 @@
+//! Says on the commit what became of it: rows of the outbox, made anew from what is recorded.
+//!
+//! Nothing is sent here. Where there is a forge, its check runs (or commit statuses) are wanted; where there is none, a
+//! note on the commit.
+
+use std::collections::BTreeMap;
+
+use super::{Reconciler, chain};
+use crate::github::{want_check, want_note};
+use crate::name::Revision;
+use crate::report::{Cause, CommitOutcome, ConfigOutcome, Reporter, ServiceOutcome, State, Step, StepState};
+use crate::source::RepositoryUrl;
+use crate::store::{Deployment, DeploymentFilter, ServiceRow, StoreError};
+
+/// Deployments of one commit that are looked at.
+const MOST: u32 = 500;
+
+impl Reconciler {
+    /// Says on a commit of an app repository what became of its services.
+    pub(super) async fn tell(&self, repo: &str, revision: &str) {
+        let (Ok(revision), Some(url)) = (revision.parse::<Revision>(), self.url_of(repo)) else { return };
+        if let Err(error) = self.tell_commit(&url, &revision).await {
+            tracing::warn!(repository = %url, error = %chain(&error), "What became of a commit could not be put into the outbox.");
+        }
+    }
+
+    fn url_of(&self, repo: &str) -> Option<RepositoryUrl> {
+        let parts = &self.0.parts;
+        if repo == parts.config.url.to_string() {
+            return Some(parts.config.url.clone());
+        }
+        RepositoryUrl::parse(repo, &parts.config.url, parts.mirrors.hosts()).ok()
+    }
+
+    async fn tell_commit(&self, url: &RepositoryUrl, revision: &Revision) -> Result<(), StoreError> {
+        let store = self.store();
+        let filter = DeploymentFilter {
+            revision: Some(revision.to_string()),
+            limit: MOST,
+            ..DeploymentFilter::default()
+        };
+        let mut latest: BTreeMap<(String, String, String), Deployment> = BTreeMap::new();
+        for deployment in store.deployments(&filter).await? {
+            if deployment.app_revision.as_deref() != Some(revision.as_str()) {
+                continue;
+            }
+            let key =
+                (deployment.project.clone(), deployment.environment.clone(), deployment.service.clone());
+            // the newest comes first
+            latest.entry(key).or_insert(deployment);
+        }
+        let rows = store.services(None, None).await?;
+        let mut services = Vec::new();
+        for deployment in latest.values() {
+            let row = rows.iter().find(|row| {
+                row.project == deployment.project
+                    && row.environment == deployment.environment
+                    && row.service == deployment.service
+            });
+            services.extend(self.outcome(deployment, row, revision).await?);
+        }
+        let verdicts = store.verdicts(revision.as_str(), MOST).await?;
+        let untouched = verdicts
+            .into_iter()
+            .filter(|verdict| verdict.verdict == "no input changed")
+            .map(|verdict| format!("{}/{}", verdict.environment, verdict.service))
+            .collect();
+        let outcome = CommitOutcome {
+            services,
+            untouched,
+            failure: None,
+            from_fork: None,
+            page: None,
+            updated: self.0.parts.clock.now(),
+        };
+        self.want(url, revision, Some(&outcome), None).await
+    }
+
+    async fn outcome(
+        &self,
+        deployment: &Deployment,
+        row: Option<&ServiceRow>,
+        revision: &Revision,
+    ) -> Result<Option<ServiceOutcome>, StoreError> {
+        let steps = self.store().steps(&deployment.id).await?;
+        let steps = steps.into_iter().map(|step| Step {
+            name: step.name,
+            state: match step.state.as_str() {
+                "running" => StepState::Running,
+                "done" => StepState::Done,
+                "failed" => StepState::Failed,
+                _ => StepState::Waiting,
+            },
+            took: step.started.zip(step.ended).map(|(from, to)| to.duration_since(from).unsigned_abs()),
+        });
+        let (Ok(project), Ok(environment), Ok(service)) =
+            (deployment.project.parse(), deployment.environment.parse(), deployment.service.parse())
+        else {
+            return Ok(None);
+        };
+        let Ok(state) = deployment.state.parse::<State>() else { return Ok(None) };
+        let detail = row.map(super::record::state).unwrap_or_default();
+        let log = match &deployment.error {
+            Some(_) => self
+                .store()
+                .log_end(&deployment.id, None, 20)
+                .await?
+                .into_iter()
+                .map(|line| line.line)
+                .collect(),
+            None => Vec::new(),
+        };
+        let cause = deployment.error.clone().map(|message| Cause {
+            message,
+            place: None,
+            hint: deployment.hint.clone(),
+            log,
+        });
+        let serving = detail
+            .revision
+            .as_deref()
+            .filter(|_| state.is_broken())
+            .and_then(|revision| revision.parse().ok());
+        Ok(Some(ServiceOutcome {
+            project,
+            environment,
+            service,
+            revision: revision.clone(),
+            state,
+            steps: steps.collect(),
+            url: detail.url,
+            page: None,
+            changes: None,
+            cause,
+            serving,
+            started: deployment.started,
+            updated: deployment.ended.or(deployment.started).unwrap_or(deployment.created),
+        }))
+    }
+
+    /// Says on a commit of the config repository what is wrong with it.
+    pub(super) async fn tell_config(&self, revision: &Revision, config: &crate::config::Repository) {
+        let source = &self.0.parts.config;
+        let outcome = ConfigOutcome {
+            problems: config.problems.clone(),
+            root: source.path.clone(),
+            synced: None,
+            page: None,
+            checked: self.0.parts.clock.now(),
+        };
+        if let Err(error) = self.want(&source.url, revision, None, Some(&outcome)).await {
+            tracing::warn!(error = %chain(&error), "What is wrong with the config could not be put into the outbox.");
+        }
+    }
+
+    async fn want(
+        &self,
+        url: &RepositoryUrl,
+        revision: &Revision,
+        commit: Option<&CommitOutcome>,
+        config: Option<&ConfigOutcome>,
+    ) -> Result<(), StoreError> {
+        let reporter = Reporter::new(self.0.parts.redactor.clone());
+        let now = self.0.parts.clock.now();
+        let Some(slug) = url.github_slug().filter(|_| url.has_forge()) else {
+            let text = reporter.note(commit, config);
+            self.store().want(want_note(&url.to_string(), revision, &text, now)).await?;
+            return Ok(());
+        };
+        let checks = commit.map(|commit| reporter.commit(commit)).unwrap_or_default();
+        for check in checks.into_iter().chain(config.map(|config| reporter.config(config))) {
+            self.store().want(want_check(&slug, revision, &check, self.0.parts.as_app, now)).await?;
+        }
+        Ok(())
+    }
+}
