@@ -29,6 +29,7 @@ pub mod process;
 mod quality;
 mod quantity;
 mod queue;
+pub mod sealed;
 mod select;
 mod serve;
 mod status;

@@ -10,6 +10,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -32,11 +33,14 @@ mod ports;
 /// How long the output of a process may stay open after its end; only an escaped descendant holds it.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// Finds the folder of an artifact by its key; `None` where it is not there.
+pub type Folders = Arc<dyn Fn(&str) -> Option<PathBuf> + Send + Sync>;
+
 /// What the process runtime is given.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ProcessOptions {
-    /// Where the folders of artifacts lie, each under its key.
-    pub folders: PathBuf,
+    /// Finds the folder of an artifact by its key.
+    pub folders: Folders,
     /// Where the runtime keeps its records and the temporary folders of pods. It is its alone.
     pub data: PathBuf,
     /// The `branchline` program: it supervises, and serves static sites.

@@ -44,7 +44,10 @@ impl Cluster {
         std::fs::create_dir_all(root.path().join("folders/app")).unwrap();
         let (tasks, stop, cache) = (TaskTracker::new(), CancellationToken::new(), Arc::new(Cache::default()));
         let process = ProcessOptions {
-            folders: root.path().join("folders"),
+            folders: {
+                let folders = root.path().join("folders");
+                std::sync::Arc::new(move |key: &str| Some(folders.join(key)))
+            },
             data: root.path().join("runtime"),
             program: PathBuf::from(env!("CARGO_BIN_EXE_branchline")),
             env: BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap())]),

@@ -75,7 +75,10 @@ fn request(follow: bool) -> LogRequest {
 
 fn runtime(root: &Path) -> ProcessRuntime {
     let options = ProcessOptions {
-        folders: root.join("folders"),
+        folders: {
+            let folders = root.join("folders");
+            std::sync::Arc::new(move |key: &str| Some(folders.join(key)))
+        },
         data: root.join("runtime"),
         program: PathBuf::from(env!("CARGO_BIN_EXE_branchline")),
         env: BTreeMap::from([("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())]),

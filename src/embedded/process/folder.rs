@@ -3,20 +3,19 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::super::node::runtime::{ImageError, StartError};
+use super::Folders;
 
 const SCHEME: &str = "folder:";
 
 /// The folder that an image reference names.
-pub(super) fn find(folders: &Path, image: &str) -> Result<PathBuf, ImageError> {
+pub(super) fn find(folders: &Folders, image: &str) -> Result<PathBuf, ImageError> {
     let Some(key) = image.strip_prefix(SCHEME) else {
         return Err(ImageError::NeedsDocker { image: image.to_owned() });
     };
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    let folder = folders.join(key);
-    if key.is_empty() || !key.bytes().all(plain) || !folder.is_dir() {
-        return Err(ImageError::Missing { image: image.to_owned() });
-    }
-    Ok(folder)
+    let folder =
+        Some(key).filter(|key| !key.is_empty() && key.bytes().all(plain)).and_then(|key| folders(key));
+    folder.filter(|folder| folder.is_dir()).ok_or_else(|| ImageError::Missing { image: image.to_owned() })
 }
 
 /// The working directory of a container; the root of the image is the folder itself.
@@ -44,12 +43,14 @@ mod tests {
     fn an_image_is_a_folder_or_needs_docker() {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("abc/site")).unwrap();
-        assert_eq!(find(root.path(), "folder:abc").unwrap(), root.path().join("abc"));
+        let base = root.path().to_owned();
+        let folders: Folders = std::sync::Arc::new(move |key: &str| Some(base.join(key)));
+        assert_eq!(find(&folders, "folder:abc").unwrap(), root.path().join("abc"));
         for missing in ["folder:", "folder:..", "folder:abc/site", "folder:other"] {
-            assert_eq!(find(root.path(), missing), Err(ImageError::Missing { image: missing.to_owned() }));
+            assert_eq!(find(&folders, missing), Err(ImageError::Missing { image: missing.to_owned() }));
         }
         insta::assert_snapshot!(
-            find(root.path(), "nginx:1").unwrap_err(),
+            find(&folders, "nginx:1").unwrap_err(),
             @r#"image "nginx:1" needs the Docker runtime; hint: start with --runtime docker, or build the service from source"#
         );
     }
