@@ -26,6 +26,7 @@ use crate::secret::Secret;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
+pub mod api;
 pub mod body;
 mod budget;
 mod door;

@@ -1,0 +1,162 @@
+//! The verbs of the API. Each is a commit to Git, a hint, or a word to the brake.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use warp::http::StatusCode;
+
+use super::super::Problem;
+use super::of_store;
+use crate::config::environment::Release;
+use crate::name::{EnvironmentName, ProjectName, Revision, ServiceName};
+use crate::reconcile::{Hint, PinRequest, Pinned, Reconciler, ReleaseError, chain};
+use crate::source::Person;
+
+/// The largest body of a verb.
+pub(super) const LARGEST: u64 = 1 << 20;
+/// As many digits of a plan as an approval must name.
+const PLAN_DIGITS: usize = 8;
+
+/// What can be asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Verb {
+    Sync,
+    Promote,
+    RollBack,
+    Deploy,
+    Approve,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Promotion {
+    project: ProjectName,
+    from: EnvironmentName,
+    to: EnvironmentName,
+    #[serde(default)]
+    services: Vec<ServiceName>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rollback {
+    project: ProjectName,
+    environment: EnvironmentName,
+    service: ServiceName,
+    to: Option<Revision>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Deploy {
+    project: ProjectName,
+    environment: EnvironmentName,
+    service: Option<ServiceName>,
+    revision: Option<Revision>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Approval {
+    plan: String,
+}
+
+impl Verb {
+    pub(super) async fn run(self, reconciler: &Reconciler, body: Value) -> Result<Value, Problem> {
+        match self {
+            Self::Sync => {
+                reconciler.hint(Hint::Everything);
+                Ok(json!({"hinted": true}))
+            }
+            Self::Promote => {
+                let wanted: Promotion = parse(body)?;
+                let (project, from, to) = (&wanted.project, &wanted.from, &wanted.to);
+                pinned(reconciler.promote(project, from, to, &wanted.services, operator()).await)
+            }
+            Self::RollBack => {
+                let wanted: Rollback = parse(body)?;
+                let (project, environment, service) = (&wanted.project, &wanted.environment, &wanted.service);
+                let to = wanted.to.as_ref();
+                pinned(reconciler.roll_back(project, environment, service, to, operator()).await)
+            }
+            Self::Deploy => deploy(reconciler, parse(body)?).await,
+            Self::Approve => approve(reconciler, &parse::<Approval>(body)?.plan).await,
+        }
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: Value) -> Result<T, Problem> {
+    serde_json::from_value(body).map_err(|error| {
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalidBody",
+            format!("The body is not as it should be: {error}."),
+        )
+    })
+}
+
+/// Until accounts exist, whoever holds the token is the operator.
+fn operator() -> Person {
+    Person { name: "operator".to_owned(), email: "operator@localhost".to_owned() }
+}
+
+fn pinned(result: Result<Pinned, ReleaseError>) -> Result<Value, Problem> {
+    match result {
+        Ok(pinned) => Ok(json!({"revision": pinned.revision, "path": pinned.path})),
+        Err(ReleaseError::Unknown(message)) => Err(Problem::not_found(message)),
+        Err(ReleaseError::NotNow(message)) => Err(Problem::new(StatusCode::CONFLICT, "notNow", message)),
+        Err(ReleaseError::Store(error)) => Err(of_store(&error)),
+        Err(error @ ReleaseError::Source(_)) => {
+            Err(Problem::new(StatusCode::BAD_GATEWAY, "gitFailed", chain(&error)))
+        }
+    }
+}
+
+async fn deploy(reconciler: &Reconciler, wanted: Deploy) -> Result<Value, Problem> {
+    let Some(revision) = wanted.revision else {
+        let (project, environment) = (&wanted.project, &wanted.environment);
+        let hinted = reconciler.retry(project, environment, wanted.service.as_ref()).await;
+        return hinted.map(|()| json!({"hinted": true})).map_err(|error| of_store(&error));
+    };
+    let Some(service) = wanted.service else {
+        let message = "A revision belongs to one service.";
+        return Err(
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "noService", message).hint("name the service")
+        );
+    };
+    let message = format!("release: {service} in {} at {}", wanted.environment, revision.short());
+    let release = Release {
+        revision,
+        digest: None,
+        key: None,
+        promoted_from: None,
+        by: Some(operator().name),
+        hold: true,
+        reason: Some("deploy --ref".to_owned()),
+    };
+    let request = PinRequest {
+        project: wanted.project,
+        environment: wanted.environment,
+        pins: vec![(service, Some(release))],
+        message,
+        author: operator(),
+    };
+    pinned(reconciler.pin(request).await)
+}
+
+async fn approve(reconciler: &Reconciler, plan: &str) -> Result<Value, Problem> {
+    let held = reconciler.store().list("held").await.map_err(|error| of_store(&error))?;
+    let ids = held.into_iter().filter_map(|(_, bytes)| {
+        let value: Value = serde_json::from_slice(&bytes).ok()?;
+        value["plan"].as_str()?.parse().ok()
+    });
+    let matching: Vec<crate::hash::ContentHash> = ids
+        .filter(|id: &crate::hash::ContentHash| plan.len() >= PLAN_DIGITS && id.to_string().starts_with(plan))
+        .collect();
+    let [id] = matching.as_slice() else {
+        return Err(Problem::not_found(format!("No plan `{plan}` is held."))
+            .hint("`branchline status` shows what is held"));
+    };
+    reconciler.approve(*id);
+    Ok(json!({"approved": id}))
+}
