@@ -7,8 +7,8 @@
 //! The modules stand in a strict order: each may use only those above it in this list.
 //! `tests/it/house.rs` holds that order. [`reconcile`] is the line above spelled out.
 
-pub mod name;
 pub mod hash;
+pub mod name;
 pub mod secret;
 pub mod clock;
 pub mod settings;

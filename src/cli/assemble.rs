@@ -1,0 +1,329 @@
+//! Puts the rooms together: what `serve` and `demo` run.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::build::{BuildEnvironment, BuildKey, FolderBuilder, Limits};
+use crate::clock::Clock;
+use crate::cluster::{self, Cluster};
+use crate::config::File;
+use crate::desired::{Hosts, Runtime};
+use crate::embedded::cache::Cache;
+use crate::embedded::node::logs::Logs;
+use crate::embedded::process::{ProcessOptions, ProcessRuntime};
+use crate::embedded::sealed::Sealed;
+use crate::embedded::{Embedded, EmbeddedOptions, Tls, controllers, kubeconfig, node, supervise};
+use crate::github::inbox::Inbox;
+use crate::name::{BranchName, Namespace};
+use crate::reconcile::{Addresses, ConfigSource, Hint, Parts, Reconciler};
+use crate::render::TemplateFile;
+use crate::secret::{Redactor, Secret};
+use crate::server::{self, Routes, Server, ServerSettings, ServerState, secret_file};
+use crate::settings::{Environment, GitHubAuth, Settings};
+use crate::source::{Credentials, GitHosts, MirrorOptions, Mirrors, RepositoryUrl, Watcher};
+use crate::store::{Store, StoreOptions};
+use crate::telemetry::Metrics;
+
+/// How long everything may take to end.
+const FAREWELL: Duration = Duration::from_secs(40);
+
+/// A server that runs.
+pub(super) struct Running {
+    pub(super) reconciler: Reconciler,
+    pub(super) server: SocketAddr,
+    pub(super) proxy: Option<SocketAddr>,
+    pub(super) token: Secret<String>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Running {
+    /// Ends everything, the processes of the runtime first.
+    pub(super) async fn end(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(FAREWELL, self.tasks.wait()).await.is_err() {
+            anyhow::bail!("not everything ended within {FAREWELL:?}");
+        }
+        self.reconciler.store().close().await;
+        Ok(())
+    }
+}
+
+/// Starts a server for a config repository. `real` is the cluster of `KUBECONFIG`, which only `serve` uses.
+pub(super) async fn start(settings: &Settings, real: Option<&Path>) -> anyhow::Result<Running> {
+    let (tasks, stop, clock) = (TaskTracker::new(), CancellationToken::new(), Clock::system());
+    let redactor = Redactor::new();
+    settings.teach(&redactor);
+    let data = &settings.data_dir;
+    folder(data)?;
+    let token = secret_file(&data.join("token"), "bl_")?;
+    redactor.add(token.expose());
+    let store = Store::open(&settings.store_path(), &StoreOptions::default())
+        .await
+        .context("the store cannot be opened")?;
+    let hosts: GitHosts = settings.git_hosts.join(",").parse()?;
+    let repo = settings
+        .config_repo
+        .clone()
+        .context("no config repository is named; hint: give --config-repo URL")?;
+    let url = RepositoryUrl::of_operator(&repo.url, &hosts)?;
+    // a config repository on this machine may name others on this machine
+    let mut hosts = hosts;
+    if url.local_path().is_some() {
+        hosts.add("file")?;
+    }
+    let options = MirrorOptions { hosts, credentials: Credentials::none(), ..MirrorOptions::default() };
+    let mirrors = Mirrors::open(&data.join("mirrors"), options)?;
+    let here = Machine { settings, clock: &clock, tasks: &tasks, stop: &stop };
+    let builder = here.builder(data)?;
+    let addresses = addresses(&store, &tasks, &stop).await?;
+    let (client, proxy) = here.embedded(&store, &addresses, &builder).await?;
+    let mut clusters = BTreeMap::from([("embedded".to_owned(), Cluster::new(client, clock.clone()))]);
+    if let Some(path) = real {
+        let cluster = cluster::connect::kubeconfig(path, clock.clone()).await?;
+        clusters.insert("kubeconfig".to_owned(), cluster);
+    }
+    let (hints, mut changed) = mpsc::channel(64);
+    let watcher = Watcher::start(hints, &tasks)?;
+    // Git's own default for a repository that names none
+    let main: BranchName = "main".parse()?;
+    let parts = Parts {
+        store: store.clone(),
+        mirrors,
+        config: ConfigSource { url, branch: repo.branch.clone().unwrap_or(main), path: repo.path.clone() },
+        builder: Some(Arc::new(builder)),
+        clusters,
+        embedded: Runtime::Process,
+        hosts: Hosts { scheme: "https".to_owned(), port: proxy.map(|proxy| proxy.port()) },
+        addresses,
+        clock: clock.clone(),
+        redactor,
+        as_app: matches!(settings.github.as_ref().map(|github| &github.auth), Some(GitHubAuth::App { .. })),
+        watcher: Some(watcher),
+    };
+    let (reconciler, hints) = Reconciler::new(parts, &tasks, &stop);
+    reconciler.start(hints);
+    let of_changes = reconciler.clone();
+    let ended = stop.clone();
+    tasks.spawn(async move {
+        while let Some(Some(url)) = ended.run_until_cancelled(changed.recv()).await {
+            of_changes.hint(Hint::Repository(url));
+        }
+    });
+    let server = here.serve(&store, &token, &reconciler).await?;
+    Ok(Running { reconciler, server, proxy, token, tasks, stop })
+}
+
+/// What this machine gives.
+struct Machine<'a> {
+    settings: &'a Settings,
+    clock: &'a Clock,
+    tasks: &'a TaskTracker,
+    stop: &'a CancellationToken,
+}
+
+impl Machine<'_> {
+    fn builder(&self, data: &Path) -> anyhow::Result<FolderBuilder> {
+        let environment = Environment::of_process();
+        let folder = data.join("builds");
+        let records = FolderBuilder::records(&folder);
+        std::fs::create_dir_all(&records)?;
+        supervise::record::end_leftovers(&records).context("what an earlier run left cannot be ended")?;
+        let known = BuildEnvironment {
+            path: environment.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").into(),
+            lang: environment.get("LANG").map(Into::into),
+            toolchains: self
+                .settings
+                .toolchains
+                .iter()
+                .map(|(name, value)| (name.clone(), value.into()))
+                .collect(),
+        };
+        let program = std::env::current_exe().context("the path of this program is not known")?;
+        let builder =
+            FolderBuilder::open(&folder, known, Some(program), Limits::default(), self.tasks.clone())?;
+        Ok(builder)
+    }
+
+    /// The embedded cluster with its controllers, its node and its proxy, and the kubeconfig of its port.
+    async fn embedded(
+        &self,
+        store: &Store,
+        addresses: &Addresses,
+        builder: &FolderBuilder,
+    ) -> anyhow::Result<(kube::Client, Option<SocketAddr>)> {
+        let (data, clock, tasks, stop) = (&self.settings.data_dir, self.clock, self.tasks, self.stop);
+        let state = Arc::new(Sealed::open(store.clone(), &data.join("seal-key"))?);
+        let embedded = Embedded::new(EmbeddedOptions { clock: clock.clone(), state }).await?;
+        let client = embedded.client();
+        let logs = Logs::new(clock.clone());
+        embedded.set_pod_logs(Arc::new(logs.clone()));
+        let environment = Environment::of_process();
+        let mut env: BTreeMap<String, String> = self.settings.toolchains.clone();
+        for name in ["PATH", "LANG"] {
+            env.extend(environment.get(name).map(|value| (name.to_owned(), value.to_owned())));
+        }
+        let options = ProcessOptions {
+            folders: {
+                let builder = builder.clone();
+                Arc::new(move |key: &str| builder.folder(&key.parse::<BuildKey>().ok()?))
+            },
+            data: data.join("runtime"),
+            program: std::env::current_exe().context("the path of this program is not known")?,
+            env,
+            clock: clock.clone(),
+        };
+        let runtime = Arc::new(
+            ProcessRuntime::new(options, tasks.clone()).context("the process runtime cannot be set up")?,
+        );
+        let cache = Arc::new(Cache::default());
+        controllers::start(&client, &cache, clock, tasks, stop).await?;
+        node::start(
+            node::NodeOptions {
+                client: client.clone(),
+                cache: Arc::clone(&cache),
+                clock: clock.clone(),
+                runtime,
+                logs,
+            },
+            tasks,
+            stop,
+        );
+        let proxy: Option<SocketAddr> = None;
+        let _ = addresses;
+        cache.start(&client, tasks, stop);
+        self.port(&embedded, data).await?;
+        Ok((client, proxy))
+    }
+
+    async fn port(&self, embedded: &Embedded, data: &Path) -> anyhow::Result<()> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let token = secret_file(&data.join("cluster-token"), "")?;
+        let tls = Tls::generate()?;
+        private(&data.join("kubeconfig"), &kubeconfig(listener.local_addr()?, &tls, &token))?;
+        let (embedded, tasks, stop) = (embedded.clone(), self.tasks.clone(), self.stop.clone());
+        self.tasks.spawn(async move { embedded.serve(listener, &tls, token, &tasks, stop).await });
+        Ok(())
+    }
+
+    async fn serve(
+        &self,
+        store: &Store,
+        token: &Secret<String>,
+        reconciler: &Reconciler,
+    ) -> anyhow::Result<SocketAddr> {
+        let metrics = Metrics::default();
+        let (inbox, mut deliveries) = Inbox::new(store.clone(), self.clock.clone());
+        let of_deliveries = reconciler.clone();
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            while let Some(Ok(hints)) = stop.run_until_cancelled(deliveries.next()).await {
+                // a delivery is only a hint: the survey reads everything that may have changed
+                of_deliveries.hint(Hint::Everything);
+                if let Err(error) = deliveries.finish(&hints).await {
+                    tracing::warn!(error = %error, "A delivery could not be marked as done; it is looked at again.");
+                }
+            }
+        });
+        let settings = ServerSettings {
+            public_url: self.settings.public_url.clone(),
+            token: token.clone(),
+            webhook_secrets: self.settings.webhook_secrets.clone(),
+            environment: "embedded".to_owned(),
+            limits: server::Limits::default(),
+        };
+        let state = ServerState::new(store.clone(), self.clock.clone(), metrics, inbox, settings);
+        let routes = Routes::base(&state).and(server::api::routes(&state, reconciler));
+        let server = Server::bind(self.settings.listen, state).await?;
+        let address = server.address();
+        let (tasks, stop) = (self.tasks.clone(), self.stop.clone());
+        self.tasks.spawn(async move { server.serve(routes, &tasks, stop).await });
+        Ok(address)
+    }
+}
+
+/// Addresses on 127.0.0.1, allotted once per Service and kept in the store.
+async fn addresses(
+    store: &Store,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<Addresses> {
+    const SPACE: &str = "addresses";
+    let rows = store.list(SPACE).await?;
+    let known: BTreeMap<String, u16> = rows
+        .into_iter()
+        .filter_map(|(key, bytes)| Some((key, String::from_utf8(bytes).ok()?.parse().ok()?)))
+        .collect();
+    let known = Arc::new(Mutex::new(known));
+    let (sender, mut allotted) = mpsc::unbounded_channel::<(String, u16)>();
+    let (store, stop) = (store.clone(), stop.clone());
+    tasks.spawn(async move {
+        while let Some(Some((key, port))) = stop.run_until_cancelled(allotted.recv()).await {
+            if let Err(error) = store.put(SPACE, &key, port.to_string().as_bytes()).await {
+                tracing::warn!(error = %error, "The address of a Service could not be kept; it may be another one after a restart.");
+            }
+        }
+    });
+    Ok(Arc::new(move |namespace: &Namespace, name: &str| {
+        let mut known = known.lock().expect("no holder of this lock panics");
+        let key = format!("{namespace}/{name}");
+        if let Some(port) = known.get(&key) {
+            return *port;
+        }
+        let taken: HashSet<u16> = known.values().copied().collect();
+        let port = free_port(&taken);
+        known.insert(key.clone(), port);
+        // the receiver ends only with the program
+        let _ = sender.send((key, port));
+        port
+    }))
+}
+
+/// A port that nobody listens on and that is not allotted.
+fn free_port(taken: &HashSet<u16>) -> u16 {
+    let mut held = Vec::new();
+    loop {
+        let Ok(listener) = StdListener::bind((Ipv4Addr::LOCALHOST, 0)) else { return 0 };
+        let port = listener.local_addr().map_or(0, |address| address.port());
+        if !taken.contains(&port) {
+            return port;
+        }
+        // held until a free one is found, so that the system gives another
+        held.push(listener);
+    }
+}
+
+/// A folder for its owner alone.
+fn folder(path: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(path).with_context(|| format!("the folder {} cannot be made", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+    Ok(())
+}
+
+/// Writes a file for its owner alone, whole or not at all.
+pub(super) fn private(path: &Path, text: &str) -> anyhow::Result<()> {
+    let new: PathBuf = path.with_extension("new");
+    // what an earlier process left behind
+    let _ = std::fs::remove_file(&new);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    std::io::Write::write_all(&mut file, text.as_bytes())?;
+    std::fs::rename(&new, path)?;
+    Ok(())
+}
+
+/// A file of `templates/`, as the renderer takes it.
+pub(super) fn template_file(file: &File) -> TemplateFile {
+    let path = file.path.strip_prefix("templates/").unwrap_or(&file.path).to_owned();
+    TemplateFile { path, blob: file.id.clone(), bytes: Arc::clone(&file.bytes) }
+}

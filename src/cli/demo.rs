@@ -1,0 +1,286 @@
+//! `branchline demo`: the sample on this machine, with nothing installed but Rust and git.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use super::assemble::{self, Running};
+use super::output::{Exit, Format, print, print_value, say, table};
+use super::serve::until_told;
+use super::{context, sample};
+use crate::name::{EnvironmentName, ProjectName};
+use crate::secret::Redactor;
+use crate::settings::{Environment, Flags, Settings};
+use crate::source::Person;
+use crate::store::ServiceRow;
+use crate::telemetry::{LogFormat, start_logging};
+
+/// How long the sample may take to settle.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How long one answer of a service may take.
+const ANSWER: Duration = Duration::from_secs(10);
+
+#[derive(clap::Args)]
+pub(super) struct Demo {
+    /// Where everything is kept; a folder that holds a demo is carried on
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// Where the server listens; by default 127.0.0.1:7070, or a free port where that is taken
+    #[arg(long)]
+    listen: Option<String>,
+    /// Removes what an earlier demo left, and starts anew
+    #[arg(long)]
+    fresh: bool,
+    /// Ends once everything has settled: 0 where all is well, 1 where it is not
+    #[arg(long)]
+    once: bool,
+    /// How the result is printed
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+}
+
+impl Demo {
+    pub(super) async fn run(self) -> anyhow::Result<Exit> {
+        let begun = Instant::now();
+        let environment = Environment::of_process();
+        let data = self.data_dir(&environment)?;
+        if self.fresh {
+            remove(&data)?;
+        }
+        std::fs::create_dir_all(&data)?;
+        let data = data.canonicalize()?;
+        sample::make(&data)?;
+        let settings = self.settings(&environment, &data)?;
+        let redactor = Redactor::new();
+        settings.teach(&redactor);
+        let filter = environment.log_filter().unwrap_or("error");
+        start_logging(LogFormat::Pretty, Some(filter), false, redactor)?;
+        let running = assemble::start(&settings, None).await?;
+        let result = settle(&running, &data, self.output == Format::Text).await;
+        let settled = match result {
+            Ok(services) => self.show(&running, &data, &services, begun)?,
+            Err(error) => {
+                running.end().await?;
+                return Err(error);
+            }
+        };
+        if self.once {
+            running.end().await?;
+            return Ok(if settled { Exit::Ok } else { Exit::Failed });
+        }
+        let address = running.server;
+        let token = running.token.expose().clone();
+        let shop = context::Context {
+            server: format!("http://{address}"),
+            token: Some(token),
+            project: Some("shop".to_owned()),
+        };
+        if let Err(error) = context::save(&environment, "demo", shop) {
+            say(&format!("The command line does not know this demo: {error}"));
+        }
+        until_told().await?;
+        say("Ending the services…");
+        running.end().await?;
+        Ok(Exit::Ok)
+    }
+
+    fn data_dir(&self, environment: &Environment) -> anyhow::Result<PathBuf> {
+        let given = self.data_dir.clone().or_else(|| environment.path("BRANCHLINE_DATA_DIR"));
+        let home = || environment.state_home().map(|home| home.join("branchline/demo"));
+        given.or_else(home).context(
+            "there is no folder for data: neither HOME nor XDG_STATE_HOME is set; hint: give --data-dir",
+        )
+    }
+
+    /// The settings of the demo: its own config repository, a webhook secret of its own, and no cluster but its own.
+    fn settings(&self, environment: &Environment, data: &Path) -> anyhow::Result<Settings> {
+        let listen = self.listen.clone().or_else(|| environment.get("BRANCHLINE_LISTEN").map(str::to_owned));
+        let listen = listen.unwrap_or_else(|| {
+            if is_free("127.0.0.1:7070") { "127.0.0.1:7070".to_owned() } else { "127.0.0.1:0".to_owned() }
+        });
+        let repo = data.join("git/config.git");
+        let flags = Flags {
+            config_repo: Some(repo.to_str().context("the data folder's path is UTF-8")?.to_owned()),
+            data_dir: Some(data.to_owned()),
+            listen: Some(listen),
+            ..Flags::default()
+        };
+        let mut settings = Settings::read(&flags, environment)?;
+        settings.kubeconfig = None;
+        settings.github = None;
+        if settings.webhook_secrets.is_empty() {
+            settings.webhook_secrets.push(crate::server::secret_file(&data.join("webhook-secret"), "")?);
+        } else {
+            assemble::private(&data.join("webhook-secret"), settings.webhook_secrets[0].expose())?;
+        }
+        Ok(settings)
+    }
+
+    fn show(
+        &self,
+        running: &Running,
+        data: &Path,
+        services: &[Value],
+        begun: Instant,
+    ) -> anyhow::Result<bool> {
+        let well = |service: &Value| {
+            let answers = service["httpStatus"].is_null()
+                || service["httpStatus"].as_u64().is_some_and(|status| status < 400);
+            service["state"] == "live" && answers
+        };
+        let settled = !services.is_empty() && services.iter().all(well);
+        if self.output != Format::Text {
+            let proxy = running.proxy.map(|proxy| format!("http://{proxy}"));
+            let server = format!("http://{}", running.server);
+            print_value(
+                &json!({"settled": settled, "listen": server, "proxy": proxy, "dataDir": data, "services": services}),
+                self.output,
+            );
+            return Ok(settled);
+        }
+        let cell = |service: &Value, field: &str| match &service[field] {
+            Value::String(text) => text.clone(),
+            Value::Null => String::new(),
+            other => other.to_string(),
+        };
+        let rows: Vec<_> = services
+            .iter()
+            .map(|service| {
+                let revision = cell(service, "revision");
+                vec![
+                    cell(service, "environment"),
+                    cell(service, "service"),
+                    cell(service, "state"),
+                    revision.get(..7).unwrap_or_default().to_owned(),
+                    cell(service, "httpStatus"),
+                    cell(service, "url"),
+                ]
+            })
+            .collect();
+        print(&table(&["ENVIRONMENT", "SERVICE", "STATE", "REVISION", "HTTP", "URL"], &rows));
+        if !self.once {
+            print(&how_to_go_on(running.server, data));
+        }
+        print(&format!("Settled in {} s\n", begun.elapsed().as_secs().max(1)));
+        Ok(settled)
+    }
+}
+
+fn how_to_go_on(server: SocketAddr, data: &Path) -> String {
+    let (work, kubeconfig) = (data.join("work"), data.join("kubeconfig"));
+    let (work, kubeconfig) = (work.display(), kubeconfig.display());
+    format!(
+        "
+The dashboard       http://{server}
+Push a change       cd {work}/web && sed -i 's/<h1>/<h1>New: /' index.html && git commit -qam 'A new title' && git push -q
+Open a pull request cd {work}/web && git switch -qc try && git commit -q --allow-empty -m Try && echo '<p>Try</p>' >> index.html && git commit -qam Try && git push -q origin HEAD:refs/pull/1/head
+Close it            git push -q origin :refs/pull/1/head
+Break something     cd {work}/api && echo 'oops' >> main.rs && git commit -qam 'Break it' && git push -q
+Look                branchline status · branchline why HEAD · kubectl --kubeconfig {kubeconfig} get deploy,pods,svc,ingress -A
+
+"
+    )
+}
+
+/// Only what a demo made itself is removed.
+fn remove(data: &Path) -> anyhow::Result<()> {
+    if !data.exists() {
+        return Ok(());
+    }
+    let is_demo = data.join("git/config.git/HEAD").is_file() || data.read_dir()?.next().is_none();
+    anyhow::ensure!(
+        is_demo,
+        "{} holds no demo, so nothing in it is removed; hint: give another --data-dir",
+        data.display()
+    );
+    std::fs::remove_dir_all(data).with_context(|| format!("{} cannot be removed", data.display()))
+}
+
+fn is_free(address: &str) -> bool {
+    std::net::TcpListener::bind(address).is_ok()
+}
+
+/// Waits until staging is live, promotes it to production once, and asks every service for its front page.
+async fn settle(running: &Running, data: &Path, tell: bool) -> anyhow::Result<Vec<Value>> {
+    let (project, staging, production): (ProjectName, EnvironmentName, EnvironmentName) =
+        ("shop".parse()?, "staging".parse()?, "production".parse()?);
+    let progress = |text: &str| {
+        if tell {
+            say(text);
+        }
+    };
+    progress("Building and starting staging…");
+    let rows = settled(running).await?;
+    let released = rows.iter().any(|row| row.environment == "production" && row.state != "notReleased");
+    let staged = rows.iter().filter(|row| row.environment == "staging").all(|row| row.state == "live");
+    if !released && staged {
+        progress("Promoting staging to production…");
+        let author = Person { name: "Demo".to_owned(), email: "demo@localhost".to_owned() };
+        let before = running.reconciler.snapshot().borrow().config_revision.clone();
+        running.reconciler.promote(&project, &staging, &production, &[], author).await?;
+        let mut snapshot = running.reconciler.snapshot();
+        let seen = snapshot.wait_for(|snapshot| snapshot.config_revision != before);
+        tokio::time::timeout(PATIENCE, seen).await.context("the promotion was not seen")??;
+    }
+    // the promotion of this run or of one that was cut off
+    sample::fast_forward(data, "config")?;
+    let rows = settled(running).await?;
+    let mut services = Vec::new();
+    for row in rows {
+        services.push(asked(&row, running.proxy).await?);
+    }
+    Ok(services)
+}
+
+/// The records of all services once nothing moves any more.
+async fn settled(running: &Running) -> anyhow::Result<Vec<ServiceRow>> {
+    let reconciler = &running.reconciler;
+    let wait = async {
+        let mut snapshot = reconciler.snapshot();
+        snapshot.wait_for(|snapshot| snapshot.at.is_some()).await?;
+        loop {
+            reconciler.idle().await;
+            let rows = reconciler.store().services(None, None).await?;
+            let wanted: usize =
+                snapshot.borrow().environments.iter().map(|e| e.services.len() + e.broken.len()).sum();
+            let moving = rows.iter().any(|row| row.state == "pending" && !row.message.starts_with("Failed"));
+            if rows.len() >= wanted && !moving {
+                return anyhow::Ok(rows);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .context("the sample did not settle in time; hint: `branchline status` says what it waits for")?
+}
+
+/// A service as the result lists it, with the status of its front page.
+async fn asked(row: &ServiceRow, proxy: Option<SocketAddr>) -> anyhow::Result<Value> {
+    let detail = row.detail.clone().unwrap_or_default();
+    let url = detail["url"].as_str().map(str::to_owned);
+    let status = match (&url, proxy) {
+        (Some(url), Some(proxy)) => get(url, proxy).await?,
+        _ => None,
+    };
+    Ok(json!({
+        "project": row.project,
+        "environment": row.environment,
+        "service": row.service,
+        "state": row.state,
+        "message": row.message,
+        "revision": detail["revision"],
+        "url": url,
+        "httpStatus": status,
+    }))
+}
+
+/// The status of a GET, through the proxy, whatever the names below `localhost` resolve to here.
+async fn get(url: &str, proxy: SocketAddr) -> anyhow::Result<Option<u16>> {
+    let host = url::Url::parse(url)?.host_str().unwrap_or_default().to_owned();
+    let client = reqwest::Client::builder().resolve(&host, proxy).timeout(ANSWER).no_proxy().build()?;
+    Ok(client.get(url).send().await.ok().map(|answer| answer.status().as_u16()))
+}

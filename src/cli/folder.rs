@@ -1,0 +1,49 @@
+//! A config repository as it lies on disk, for verbs that work without a server.
+
+use std::path::Path;
+
+use anyhow::Context;
+
+use crate::config::{self, File, Repository};
+
+/// The largest file that is read.
+const LARGEST: u64 = 8 << 20;
+
+/// Reads the config in a folder. Links are refused, as in Git; what is no part of the layout is left alone.
+pub(super) fn load(folder: &Path) -> anyhow::Result<Repository> {
+    let mut files = Vec::new();
+    anyhow::ensure!(
+        folder.is_dir(),
+        "{} is no folder; hint: name the folder of the config repository",
+        folder.display()
+    );
+    for part in ["branchline.yaml", "clusters", "projects", "templates", "secrets"] {
+        collect(folder, &folder.join(part), &mut files)?;
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(config::load(files))
+}
+
+fn collect(root: &Path, at: &Path, files: &mut Vec<File>) -> anyhow::Result<()> {
+    let Ok(metadata) = at.symlink_metadata() else { return Ok(()) };
+    let name = at.strip_prefix(root).unwrap_or(at).to_string_lossy().replace('\\', "/");
+    anyhow::ensure!(
+        !metadata.is_symlink(),
+        "{name} is a link, and the config repository holds files only; hint: replace it by a file"
+    );
+    if metadata.is_dir() {
+        for entry in at.read_dir().with_context(|| format!("{name} cannot be read"))? {
+            collect(root, &entry?.path(), files)?;
+        }
+        return Ok(());
+    }
+    anyhow::ensure!(
+        metadata.len() <= LARGEST,
+        "{name} has {} bytes, more than the {LARGEST} that are read",
+        metadata.len()
+    );
+    let bytes = std::fs::read(at).with_context(|| format!("{name} cannot be read"))?;
+    let id = crate::hash::Hasher::new("file").part(&bytes).finish().to_string();
+    files.push(File { path: name, id, bytes: bytes.into() });
+    Ok(())
+}

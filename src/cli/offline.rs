@@ -1,0 +1,287 @@
+//! Verbs that need no server: `validate`, `render`, `explain`, `schema`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::output::{Exit, Format, ends, print, print_value, say};
+use super::{ConfigPath, folder};
+use crate::config::{Repository, Severity, explain, schema};
+use crate::desired::{self, ArtifactSource, Environment, Found, Hosts, Inputs, Runtime, Service, Wanted};
+use crate::name::{EnvironmentName, ProjectName, Revision, ServiceName};
+use crate::render::{self, TemplateFile, TemplateSet};
+
+/// Stands for every revision, since a folder on disk has none.
+const NO_REVISION: &str = "0000000000000000000000000000000000000000";
+
+#[derive(clap::Args)]
+pub(super) struct Validate {
+    #[command(flatten)]
+    at: ConfigPath,
+    /// text, json, or github for annotations of a workflow
+    #[arg(short, long, default_value = "text")]
+    output: String,
+}
+
+impl Validate {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        let repository = folder::load(&self.at.path)?;
+        let errors = repository.errors().count();
+        match self.output.as_str() {
+            "json" => print_value(&problems_as_json(&repository), Format::Json),
+            "github" => {
+                for problem in &repository.problems {
+                    let word = if problem.severity == Severity::Warning { "warning" } else { "error" };
+                    let hint =
+                        problem.hint.as_deref().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
+                    // the rules of workflow commands: https://docs.github.com/actions/reference/workflow-commands-for-github-actions
+                    let message =
+                        format!("{}{hint}", problem.message).replace('%', "%25").replace('\n', "%0A");
+                    let place = &problem.place;
+                    print(&format!(
+                        "::{word} file={},line={},col={}::{message}\n",
+                        place.file, place.line, place.column
+                    ));
+                }
+            }
+            "text" => {
+                for problem in &repository.problems {
+                    print(&format!("{problem}\n"));
+                }
+                say(&summary(&repository, errors));
+            }
+            other => {
+                return Err(ends(
+                    Exit::Usage,
+                    format!("there is no output `{other}`; hint: text, json or github"),
+                ));
+            }
+        }
+        Ok(if errors == 0 { Exit::Ok } else { Exit::Usage })
+    }
+}
+
+fn summary(repository: &Repository, errors: usize) -> String {
+    let services: usize = repository.projects.values().map(|project| project.services.len()).sum();
+    let (projects, environments) = (
+        repository.projects.len(),
+        repository.projects.values().map(|project| project.environments.len()).sum::<usize>(),
+    );
+    let found = format!("{projects} projects, {services} services, {environments} environments");
+    match (errors, repository.problems.len() - errors) {
+        (0, 0) => format!("Valid: {found}."),
+        (0, warnings) => format!("Valid, with {warnings} warnings: {found}."),
+        (errors, _) => format!("{errors} errors in {found}."),
+    }
+}
+
+fn problems_as_json(repository: &Repository) -> Value {
+    let problem = |problem: &crate::config::Problem| {
+        json!({
+            "file": &*problem.place.file,
+            "line": problem.place.line,
+            "column": problem.place.column,
+            "severity": problem.severity,
+            "message": problem.message,
+            "hint": problem.hint,
+        })
+    };
+    json!({"valid": repository.errors().next().is_none(), "problems": repository.problems.iter().map(problem).collect::<Vec<_>>()})
+}
+
+#[derive(clap::Args)]
+pub(super) struct Render {
+    /// The service
+    service: String,
+    #[command(flatten)]
+    at: ConfigPath,
+    /// The environment
+    #[arg(short, long)]
+    environment: String,
+    /// The project, where there are several
+    #[arg(short, long)]
+    project: Option<String>,
+}
+
+impl Render {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        let repository = folder::load(&self.at.path)?;
+        let (project, name, environment) =
+            find(&repository, self.project.as_deref(), &self.service, Some(&self.environment))?;
+        let environment = environment.expect("an environment was asked for");
+        let environments = on_disk(&repository);
+        let found = environments.iter().find(|e| e.project == project && e.name == environment);
+        let Some(found) = found else {
+            return Err(ends(Exit::Usage, "the config is broken; hint: run `branchline validate`"));
+        };
+        if let Some(problems) = found.broken.get(&name) {
+            problems.iter().for_each(|problem| say(&problem.to_string()));
+            return Ok(Exit::Usage);
+        }
+        say("The revision and the image stand for those of Git, which a folder on disk does not have.");
+        let manifests = rendered(&repository, &found.services[&name])?;
+        let documents: Vec<String> = manifests
+            .iter()
+            .map(|manifest| format!("# {}\n{}", manifest.place(), crate::yaml::write(manifest.object())))
+            .collect();
+        print(&documents.join("---\n"));
+        Ok(Exit::Ok)
+    }
+}
+
+fn rendered(repository: &Repository, service: &Service) -> anyhow::Result<Vec<render::Manifest>> {
+    let Wanted::Run(run) = &service.state else { return Ok(Vec::new()) };
+    let mut values = run.values.clone();
+    values["image"] = match &run.artifact {
+        ArtifactSource::Image(image) => json!(image),
+        ArtifactSource::Tree(_) => json!(format!("folder:{}", "0".repeat(64))),
+    };
+    let files: Vec<TemplateFile> = repository.templates.iter().map(super::assemble::template_file).collect();
+    let templates = TemplateSet::load(&files, None);
+    render::render(&templates, &service.template, &values).map_err(|errors| {
+        let text: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        ends(Exit::Usage, text.join("\n"))
+    })
+}
+
+/// What should exist, with every question to Git answered by the same revision.
+fn on_disk(repository: &Repository) -> Vec<Environment> {
+    let revision: Revision = NO_REVISION.parse().expect("forty digits");
+    let answer = |lookup: desired::Lookup| {
+        let found = Found::Revision {
+            revision: revision.clone(),
+            head: revision.clone(),
+            changed: true,
+            app_file: None,
+        };
+        (lookup.key, found)
+    };
+    let found: BTreeMap<_, _> =
+        desired::lookups(repository, &[], |_, _| false).into_iter().map(answer).collect();
+    let pinned = every_pin(repository, &revision);
+    desired::desired(&Inputs {
+        config: &pinned,
+        found: &found,
+        pulls: &[],
+        deployed: &BTreeMap::new(),
+        embedded: Runtime::Process,
+        hosts: &Hosts { scheme: "https".to_owned(), port: Some(8080) },
+        addresses: &|_, _| 20000,
+    })
+}
+
+/// An environment that follows releases shows what a promotion would bring, where nothing is pinned yet.
+fn every_pin(repository: &Repository, _revision: &Revision) -> Repository {
+    let mut pinned = repository.clone();
+    for project in pinned.projects.values_mut() {
+        for environment in project.environments.values_mut() {
+            environment.document.spec.follow = None;
+        }
+    }
+    pinned
+}
+
+#[derive(clap::Args)]
+pub(super) struct Explain {
+    /// The service
+    service: String,
+    #[command(flatten)]
+    at: ConfigPath,
+    /// The environment; without one, what all environments begin with
+    #[arg(short, long)]
+    environment: Option<String>,
+    /// The project, where there are several
+    #[arg(short, long)]
+    project: Option<String>,
+}
+
+impl Explain {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        let repository = folder::load(&self.at.path)?;
+        let found = find(&repository, self.project.as_deref(), &self.service, self.environment.as_deref())?;
+        let (project, name, environment) = found;
+        match repository.effective(&repository.projects[&project], environment.as_ref(), &name, None, None) {
+            Ok(sum) => {
+                print(&explain(&sum.node));
+                Ok(Exit::Ok)
+            }
+            Err(problems) => {
+                problems.iter().for_each(|problem| say(&problem.to_string()));
+                Ok(Exit::Usage)
+            }
+        }
+    }
+}
+
+/// The project, service and environment that a verb is about.
+fn find(
+    repository: &Repository,
+    project: Option<&str>,
+    service: &str,
+    environment: Option<&str>,
+) -> anyhow::Result<(ProjectName, ServiceName, Option<EnvironmentName>)> {
+    let mut candidates =
+        repository.projects.values().filter(|p| project.is_none_or(|name| p.name.as_str() == name));
+    let with_service = |p: &&crate::config::Project| p.services.keys().any(|s| s.as_str() == service);
+    let Some(found) = candidates.find(with_service) else {
+        let known: Vec<_> =
+            repository.projects.values().flat_map(|p| p.services.keys().map(ToString::to_string)).collect();
+        let hint = if known.is_empty() {
+            "the config has no services".to_owned()
+        } else {
+            format!("there is {}", known.join(", "))
+        };
+        return Err(ends(Exit::NotFound, format!("there is no sound service `{service}`; hint: {hint}")));
+    };
+    let name = found.services.keys().find(|s| s.as_str() == service).cloned().expect("it was just found");
+    let environment = match environment {
+        None => None,
+        Some(wanted) => match found.environments.keys().find(|e| e.as_str() == wanted) {
+            Some(environment) => Some(environment.clone()),
+            None => {
+                let known: Vec<_> = found.ordered_environments().iter().map(ToString::to_string).collect();
+                return Err(ends(
+                    Exit::NotFound,
+                    format!("there is no environment `{wanted}`; hint: there is {}", known.join(", ")),
+                ));
+            }
+        },
+    };
+    Ok((found.name.clone(), name, environment))
+}
+
+#[derive(clap::Args)]
+pub(super) struct SchemaVerb {
+    /// The kind, such as Service; without one, all of them
+    kind: Option<String>,
+    /// Writes all schemas to this folder
+    #[arg(long)]
+    write: Option<PathBuf>,
+}
+
+impl SchemaVerb {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        if let Some(folder) = self.write {
+            for (name, text) in schema::files() {
+                std::fs::write(folder.join(name), text)?;
+            }
+            return Ok(Exit::Ok);
+        }
+        match self.kind {
+            None => {
+                let all: BTreeMap<_, _> =
+                    schema::Kind::ALL.iter().map(|kind| (kind.as_str(), schema::schema(*kind))).collect();
+                print_value(&json!(all), Format::Json);
+            }
+            Some(word) => match schema::Kind::parse(&word) {
+                Some(kind) => print_value(&schema::schema(kind), Format::Json),
+                None => {
+                    let kinds = schema::Kind::ALL.map(schema::Kind::as_str).join(", ");
+                    return Err(ends(Exit::NotFound, format!("there is no kind `{word}`; hint: {kinds}")));
+                }
+            },
+        }
+        Ok(Exit::Ok)
+    }
+}
