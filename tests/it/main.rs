@@ -14,3 +14,4 @@ mod source;
 mod source_http;
 mod server;
 mod store;
+mod house;

@@ -1,0 +1,30 @@
+# syntax-free on purpose: every engine since 18.09 builds it.
+# docker build --tag branchline .
+
+FROM rust:1-slim-bookworm AS build
+WORKDIR /src
+# dependencies first: they are built again only when the manifest or the lock file changes
+COPY Cargo.toml Cargo.lock rust-toolchain.toml ./
+RUN mkdir -p src tests/it tests/cluster && echo 'fn main() {}' > src/main.rs && touch src/lib.rs tests/it/main.rs tests/cluster/main.rs \
+ && rm rust-toolchain.toml && cargo build --release --locked --bin branchline && rm -rf src
+COPY . .
+RUN rm rust-toolchain.toml && touch src/main.rs src/lib.rs && cargo build --release --locked --bin branchline
+
+FROM debian:bookworm-slim
+ARG REVISION=unknown
+ARG CREATED=unknown
+LABEL org.opencontainers.image.title="Branchline" \
+      org.opencontainers.image.description="GitOps for a team on GitHub: push, see it build, click the preview" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}"
+RUN groupadd --gid 1001 branchline && useradd --uid 1001 --gid 1001 --no-create-home --home-dir /data branchline \
+ && mkdir /data && chown 1001:1001 /data
+COPY --from=build /src/target/release/branchline /usr/local/bin/branchline
+USER 1001:1001
+VOLUME /data
+ENV BRANCHLINE_DATA_DIR=/data BRANCHLINE_LISTEN=0.0.0.0:7070
+EXPOSE 7070
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["/usr/local/bin/branchline", "health"]
+ENTRYPOINT ["/usr/local/bin/branchline"]
+CMD ["serve"]

@@ -1,0 +1,29 @@
+# Everything that is run here has a name.
+
+# The gate, exactly as CI runs it
+check:
+    bash .ci/run
+
+# The tests that need only Rust and git
+test:
+    cargo test
+
+# The sample on this machine
+demo *ARGS:
+    cargo run --release -- demo {{ARGS}}
+
+# The benchmarks; each figure names the server that it ran on
+bench:
+    cargo bench
+
+# The schemas of the config format, from the types
+schema:
+    cargo run -- schema --write schema/v1
+
+# The cluster suite against the API server of KUBECONFIG: it must be yours
+cluster:
+    BRANCHLINE_TEST_REQUIRE=kubernetes cargo test cluster
+
+# The image, with the engine of DOCKER_HOST
+image TAG="branchline:dev":
+    docker build --tag {{TAG}} .
