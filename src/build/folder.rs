@@ -90,12 +90,13 @@ impl FolderBuilder {
         limits: Limits,
         tasks: TaskTracker,
     ) -> Result<Self, BuildError> {
+        // commands run elsewhere, and are told of HOME, TMPDIR and their record by path
+        let dir = std::path::absolute(dir).map_err(|error| disk(dir, error))?;
         remove(&dir.join("scratch"))?;
-        for folder in [dir.join("folders"), dir.join("scratch"), Self::records(dir)] {
+        for folder in [dir.join("folders"), dir.join("scratch"), Self::records(&dir)] {
             fs::create_dir_all(&folder).map_err(|error| disk(&folder, error))?;
         }
         let running = Semaphore::new(limits.parallel.max(1));
-        let dir = dir.to_owned();
         let keys = Mutex::new(HashMap::new());
         Ok(Self(Arc::new(Shared { dir, environment, supervisor, limits, running, keys, tasks })))
     }
