@@ -42,6 +42,16 @@ pub(crate) fn updated(writer: &Writer<'_>, live: Option<&Value>, object: Value) 
     merge::update(merge::Schema::builtin(), live, &object, &options).map_err(refusal)
 }
 
+/// The object with other replicas, written through its scale.
+pub(crate) fn scaled(writer: &Writer<'_>, live: &Value, replicas: i64) -> Value {
+    let options = merge::Update {
+        manager: &writer.options.manager,
+        subresource: writer.part.subresource(),
+        now: &writer.now,
+    };
+    merge::scale(live, replicas, &options)
+}
+
 /// Whether nothing changed but the times of managers and the version: such a write is not stored.
 pub(crate) fn same(object: &Value, live: &Value) -> bool {
     let (Some(object), Some(live)) = (object.as_object(), live.as_object()) else { return false };

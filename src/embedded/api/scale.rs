@@ -68,9 +68,8 @@ impl Writer<'_> {
             if !version.is_empty() {
                 object["metadata"]["resourceVersion"] = Value::from(version);
             }
-            object["spec"]["replicas"] = Value::from(replicas(&scale));
+            let mut object = ownership::scaled(self, &object, replicas(&scale));
             defaults::apply(self.kind, &mut object);
-            let object = ownership::updated(self, Some(&live.value), object)?;
             if let Some(stored) = self.update(&key, &live, object)? {
                 return Ok((200, stored));
             }
