@@ -8,16 +8,12 @@ use http::StatusCode;
 use serde::de::DeserializeOwned;
 
 use super::ServerState;
-use super::budget::{Budget, Held};
+use super::budget::Held;
 use super::drain::drain;
 use super::error::Problem;
 
 /// What a JSON body may hold unless its route says otherwise.
 pub const JSON_BYTES: u64 = 10 * 1024 * 1024;
-/// How long a body may take as a whole.
-const WHOLE: Duration = Duration::from_secs(30);
-/// How long may pass between two parts of it.
-const PAUSE: Duration = Duration::from_secs(10);
 /// How much room is made before anything has come.
 const ROOM: u64 = 1024 * 1024;
 
@@ -32,10 +28,10 @@ pub(super) struct Collected {
 /// # Errors
 /// It is larger (413), takes too long (408), breaks off (400), or there is no room for it now (503).
 pub(super) async fn collect<B: Buf>(
+    state: &ServerState,
     body: impl Stream<Item = Result<B, warp::Error>>,
     announced: Option<u64>,
     limit: u64,
-    budget: &Budget,
 ) -> Result<Collected, Problem> {
     let mut body = std::pin::pin!(body);
     if announced.is_some_and(|bytes| bytes > limit) {
@@ -43,9 +39,13 @@ pub(super) async fn collect<B: Buf>(
         return Err(Problem::too_large(limit));
     }
     let room = announced.unwrap_or(0).min(ROOM);
-    let mut collected =
-        Collected { bytes: Vec::with_capacity(usize::try_from(room).unwrap_or(0)), held: budget.hold() };
-    let outcome = match tokio::time::timeout(WHOLE, fill(&mut body, &mut collected, limit)).await {
+    let mut collected = Collected {
+        bytes: Vec::with_capacity(usize::try_from(room).unwrap_or(0)),
+        held: state.budget.hold(),
+    };
+    let limits = &state.settings.limits;
+    let filled = fill(&mut body, &mut collected, limit, limits.body_pause);
+    let outcome = match tokio::time::timeout(limits.body_time, filled).await {
         Ok(outcome) => outcome,
         Err(_) => Err(slow()),
     };
@@ -71,7 +71,7 @@ pub async fn json<T: DeserializeOwned, B: Buf>(
     body: impl Stream<Item = Result<B, warp::Error>>,
     limit: u64,
 ) -> Result<T, Problem> {
-    let collected = collect(body, None, limit, &state.budget).await?;
+    let collected = collect(state, body, None, limit).await?;
     serde_json::from_slice(&collected.bytes).map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, "invalidJson", format!("The body cannot be read: {error}."))
     })
@@ -81,9 +81,10 @@ async fn fill<B: Buf>(
     body: &mut (impl Stream<Item = Result<B, warp::Error>> + Unpin),
     collected: &mut Collected,
     limit: u64,
+    pause: Duration,
 ) -> Result<(), Problem> {
     loop {
-        let Ok(next) = tokio::time::timeout(PAUSE, body.next()).await else { return Err(slow()) };
+        let Ok(next) = tokio::time::timeout(pause, body.next()).await else { return Err(slow()) };
         let Some(chunk) = next else { return Ok(()) };
         let mut chunk = chunk.map_err(|_| {
             Problem::new(StatusCode::BAD_REQUEST, "bodyBroken", "The body broke off before its end.")

@@ -18,7 +18,7 @@ use super::ServerState;
 use super::body::{Collected, collect};
 use super::door::{announced, is_json};
 use super::error::Problem;
-use super::limits::{WEBHOOK_BYTES, WEBHOOK_STORE_TIME};
+use super::limits::{WEBHOOK_BYTES, webhook_store_time};
 use super::routes::with;
 use crate::github::payload;
 use crate::github::signature::{SIGNATURE_HEADER, WebhookKeys};
@@ -78,7 +78,7 @@ async fn receive<B: Buf>(
     headers: HeaderMap,
     body: impl Stream<Item = Result<B, warp::Error>>,
 ) -> Result<Outcome, Problem> {
-    let Collected { bytes, held } = collect(body, announced(&headers), WEBHOOK_BYTES, &state.budget).await?;
+    let Collected { bytes, held } = collect(state, body, announced(&headers), WEBHOOK_BYTES).await?;
     let begun = Instant::now();
     let large = bytes.len() > CHECKED_IN_PLACE;
     let checking = move || check(&keys, &headers, bytes);
@@ -89,8 +89,9 @@ async fn receive<B: Buf>(
     }?;
     let Some(delivery) = checked else { return Ok(Outcome::Ignored) };
     let id = delivery.id.clone();
+    let patience = webhook_store_time(delivery.body.len());
     let taken = state.inbox.take(&delivery.id, &delivery.event, delivery.body);
-    let received = match tokio::time::timeout(WEBHOOK_STORE_TIME, taken).await {
+    let received = match tokio::time::timeout(patience, taken).await {
         Ok(Ok(received)) => received,
         Ok(Err(error)) => {
             tracing::error!(delivery.id = %id, error = &error as &dyn std::error::Error, "A delivery could not be stored.");

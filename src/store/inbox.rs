@@ -87,7 +87,7 @@ impl Store {
     /// The store itself fails: then the sender must be told so, and sends again.
     pub async fn receive(&self, delivery: NewDelivery) -> Result<Received, StoreError> {
         let body_digest = digest(&SHA256, &delivery.body).as_ref().to_vec();
-        self.write("storing a delivery", move |c| {
+        self.write_one("storing a delivery", move |c| {
             Box::pin(async move { receive(c, delivery, body_digest).await })
         })
         .await
@@ -143,7 +143,7 @@ impl Store {
     /// The store itself fails; they will be handled again.
     pub async fn finish_deliveries(&self, rows: &[i64]) -> Result<(), StoreError> {
         let rows = serde_json::Value::from(rows).to_string();
-        self.write("finishing deliveries", move |c| {
+        self.write_one("finishing deliveries", move |c| {
             Box::pin(async move {
                 sqlx::query(
                     "UPDATE inbox SET state = 'done', body = NULL, error = NULL
@@ -165,7 +165,7 @@ impl Store {
     pub async fn fail_delivery(&self, seq: i64, error: &str, allowed: u32) -> Result<Tried, StoreError> {
         let error = error.to_owned();
         let state: Option<String> = self
-            .write("noting a failed delivery", move |c| {
+            .write_one("noting a failed delivery", move |c| {
                 Box::pin(async move {
                     sqlx::query_scalar(
                         "UPDATE inbox SET tries = tries + 1, error = ?2,

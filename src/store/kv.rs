@@ -10,7 +10,7 @@ impl Store {
     /// The store itself fails.
     pub async fn put(&self, space: &str, key: &str, value: &[u8]) -> Result<(), StoreError> {
         let (space, key, value) = (space.to_owned(), key.to_owned(), value.to_vec());
-        self.write("writing a value", move |c| {
+        self.write_one("writing a value", move |c| {
             Box::pin(async move {
                 sqlx::query("INSERT OR REPLACE INTO kv (space, key, value) VALUES (?, ?, ?)")
                     .bind(space)
@@ -31,7 +31,7 @@ impl Store {
     /// The store itself fails.
     pub async fn put_if_absent(&self, space: &str, key: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
         let (space, key, value) = (space.to_owned(), key.to_owned(), value.to_vec());
-        self.write("writing a value once", move |c| {
+        self.write_one("writing a value once", move |c| {
             Box::pin(async move {
                 sqlx::query_scalar(
                     "INSERT INTO kv (space, key, value) VALUES (?, ?, ?)
@@ -88,7 +88,7 @@ impl Store {
     /// The store itself fails.
     pub async fn remove(&self, space: &str, key: &str) -> Result<bool, StoreError> {
         let (space, key) = (space.to_owned(), key.to_owned());
-        self.write("removing a value", move |c| {
+        self.write_one("removing a value", move |c| {
             Box::pin(async move {
                 let removed = sqlx::query("DELETE FROM kv WHERE space = ? AND key = ?")
                     .bind(space)

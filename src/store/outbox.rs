@@ -124,7 +124,7 @@ impl Store {
     ) -> Result<Vec<OutboxItem>, StoreError> {
         let channel = channel.to_owned();
         let until = micros(now).saturating_add(i64::try_from(lease.as_micros()).unwrap_or(i64::MAX));
-        self.write("claiming from the outbox", move |c| {
+        self.write_one("claiming from the outbox", move |c| {
             Box::pin(async move {
                 let mut items: Vec<OutboxItem> = sqlx::query_as(
                     "UPDATE outbox SET claimed_until = ?1 WHERE key IN (
@@ -161,7 +161,7 @@ impl Store {
         not_before: Timestamp,
     ) -> Result<(), StoreError> {
         let (key, external_id) = (key.to_owned(), external_id.map(str::to_owned));
-        self.write("completing in the outbox", move |c| {
+        self.write_one("completing in the outbox", move |c| {
             Box::pin(async move {
                 sqlx::query(
                     "UPDATE outbox SET sent_version = max(sent_version, ?2),
@@ -187,7 +187,7 @@ impl Store {
     /// The store itself fails.
     pub async fn fail(&self, key: &str, error: &str, not_before: Timestamp) -> Result<(), StoreError> {
         let (key, error) = (key.to_owned(), error.to_owned());
-        self.write("noting a failure in the outbox", move |c| {
+        self.write_one("noting a failure in the outbox", move |c| {
             Box::pin(async move {
                 sqlx::query(
                     "UPDATE outbox SET tries = tries + 1, error = ?2, claimed_until = 0, not_before = ?3
@@ -211,7 +211,7 @@ impl Store {
     /// The store itself fails.
     pub async fn give_up(&self, key: &str, version: i64, error: &str) -> Result<(), StoreError> {
         let (key, error) = (key.to_owned(), error.to_owned());
-        self.write("giving up in the outbox", move |c| {
+        self.write_one("giving up in the outbox", move |c| {
             Box::pin(async move {
                 sqlx::query(
                     "UPDATE outbox SET sent_version = max(sent_version, ?2), tries = 0, error = ?3,
@@ -305,7 +305,7 @@ impl Store {
 
     /// Forgets the claims of a process that is no more.
     pub(super) async fn release_claims(&self) -> Result<(), StoreError> {
-        self.write("releasing claims in the outbox", |c| {
+        self.write_one("releasing claims in the outbox", |c| {
             Box::pin(async move {
                 sqlx::query("UPDATE outbox SET claimed_until = 0 WHERE claimed_until <> 0")
                     .execute(c)

@@ -22,6 +22,16 @@ const GROUP: usize = 256;
 /// How long a failed connection is left alone before the next attempt to open it.
 const REOPEN_AFTER: Duration = Duration::from_millis(200);
 
+/// How a write that fails takes back what it has done so far, without harm to the others of its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Undo {
+    /// By a savepoint around it.
+    Savepoint,
+    /// By `SQLite` itself: it changes rows in one statement, which happens whole or not at all. Saves two of
+    /// three trips to the connection.
+    Statement,
+}
+
 /// The queue to the writer task.
 pub(super) struct Writer {
     queue: mpsc::Sender<Box<dyn Job>>,
@@ -48,14 +58,20 @@ impl Writer {
     }
 
     /// Queues `work` and waits for its commit.
-    pub(super) async fn write<T, F, A>(&self, doing: &'static str, work: F, then: A) -> Result<T, StoreError>
+    pub(super) async fn write<T, F, A>(
+        &self,
+        doing: &'static str,
+        undo: Undo,
+        work: F,
+        then: A,
+    ) -> Result<T, StoreError>
     where
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, sqlx::Result<T>> + Send + 'static,
         A: FnOnce(&T) + Send + 'static,
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job = Write { doing, work: Some(work), then: Some(then), value: None, reply: Some(reply) };
+        let job = Write { doing, undo, work: Some(work), then: Some(then), value: None, reply: Some(reply) };
         self.queue.send(Box::new(job)).await.map_err(|_| StoreError::Closed { doing })?;
         answer.await.map_err(|_| StoreError::Closed { doing })?
     }
@@ -64,12 +80,14 @@ impl Writer {
 /// One queued write, whatever it answers.
 trait Job: Send {
     fn doing(&self) -> &'static str;
+    fn undo(&self) -> Undo;
     fn run<'j>(&'j mut self, connection: &'j mut SqliteConnection) -> BoxFuture<'j, sqlx::Result<()>>;
     fn answer(&mut self, outcome: Result<(), StoreError>);
 }
 
 struct Write<T, F, A> {
     doing: &'static str,
+    undo: Undo,
     work: Option<F>,
     then: Option<A>,
     value: Option<T>,
@@ -84,6 +102,10 @@ where
 {
     fn doing(&self) -> &'static str {
         self.doing
+    }
+
+    fn undo(&self) -> Undo {
+        self.undo
     }
 
     fn run<'j>(&'j mut self, connection: &'j mut SqliteConnection) -> BoxFuture<'j, sqlx::Result<()>> {
@@ -161,8 +183,9 @@ async fn attempt(
     let alone = group.len() == 1;
     let mut outcomes = Vec::with_capacity(group.len());
     for job in group {
+        let plain = alone || job.undo() == Undo::Statement;
         let outcome =
-            if alone { job.run(&mut transaction).await } else { guarded(&mut transaction, job).await };
+            if plain { job.run(&mut transaction).await } else { guarded(&mut transaction, job).await };
         match outcome {
             Err(error) if spoils_transaction(&error) => return Err(error),
             outcome => outcomes.push(outcome),
