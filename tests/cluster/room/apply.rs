@@ -224,3 +224,38 @@ async fn a_deleted_object_is_made_again() {
         ground.finish().await;
     }
 }
+
+#[tokio::test]
+async fn a_changed_job_is_made_anew_and_a_plan_can_be_tried_without_a_change() {
+    for ground in grounds().await {
+        let set = ground.set().await;
+        let job = |command: &str| {
+            let pod = json!({"restartPolicy": "Never", "containers": [{"name": "job", "image": "app:1", "command": [command]}]});
+            vec![ground.object(
+                "api",
+                "batch/v1",
+                "Job",
+                "migrate",
+                json!({"spec": {"template": {"spec": pod}}}),
+            )]
+        };
+        let made = ground.apply(&set, "api", job("one")).await;
+        assert!(!made.failed(), "{:?}", errors(&made));
+        let first = ground.live("batch/v1", "Job", "migrate").await.unwrap();
+
+        let plan = ground.plan(&set, "api", Wanted::Objects(job("two")), &[]);
+        assert_eq!(plan.counts().destroy, 1);
+        let other = ground.plan(&set, "web", Wanted::Objects(vec![ground.config("web", "web", "1")]), &[]);
+        let tried = branchline::cluster::apply::try_out(&set, other.unit("web").unwrap()).await;
+        assert_eq!(tried.count(Outcome::Skipped), 1, "{:?}", errors(&tried));
+        assert!(ground.live("v1", "ConfigMap", "web").await.is_none());
+
+        let changed = ground.apply(&set, "api", job("two")).await;
+        assert!(!changed.failed(), "{:?}", errors(&changed));
+        let second = ground.live("batch/v1", "Job", "migrate").await.unwrap();
+        assert_ne!(first["metadata"]["uid"], second["metadata"]["uid"]);
+        assert_eq!(second["spec"]["template"]["spec"]["containers"][0]["command"][0], "two");
+        assert_eq!(ground.apply(&set, "api", job("two")).await.count(Outcome::Unchanged), 1);
+        ground.finish().await;
+    }
+}

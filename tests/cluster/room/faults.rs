@@ -1,57 +1,14 @@
 //! Bad answers: what is tried again, what is reported, and what is never concluded from them.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
-use branchline::clock::Clock;
-use branchline::cluster::{ApplySet, Cluster, ClusterError, Outcome};
-use http::{Method, Request, Response};
+use branchline::cluster::{ApplySet, ClusterError, Outcome};
+use http::{Method, Request};
 use kube::client::Body;
 use serde_json::json;
 
-use super::ground::{Ground, INSTANCE, errors, grounds};
-
-/// What becomes of a request on its way: an answer instead of the server's, or its loss after it was served.
-#[derive(Clone, Copy)]
-enum Fault {
-    Answer(u16),
-    Lost,
-}
-
-/// The same cluster over a bad line: `choose` says which requests meet a fault, `times` how often.
-fn over_a_bad_line(
-    ground: &Ground,
-    times: u32,
-    fault: Fault,
-    choose: fn(&Request<Body>) -> bool,
-) -> (Cluster, Arc<AtomicU32>) {
-    let left = Arc::new(AtomicU32::new(times));
-    let (client, count) = (ground.cluster.client().clone(), Arc::clone(&left));
-    let line = tower::service_fn(move |request: Request<Body>| {
-        let (client, left) = (client.clone(), Arc::clone(&left));
-        async move {
-            let hit = choose(&request)
-                && left
-                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
-                    .is_ok();
-            match fault {
-                Fault::Answer(code) if hit => {
-                    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-                        "message": "a fault", "reason": "", "code": code});
-                    let answer =
-                        Response::builder().status(code).body(Body::from(status.to_string().into_bytes()));
-                    Ok(answer.expect("an answer"))
-                }
-                Fault::Lost if hit => {
-                    let _ = client.send(request).await;
-                    Err(std::io::Error::other("the line was cut"))
-                }
-                _ => client.send(request).await.map_err(std::io::Error::other),
-            }
-        }
-    });
-    (Cluster::new(kube::Client::new(line, "default"), Clock::system()), count)
-}
+use super::ground::{INSTANCE, errors, grounds};
+use super::line::{Fate, over};
 
 fn is_patch(request: &Request<Body>) -> bool {
     request.method() == Method::PATCH
@@ -68,10 +25,10 @@ fn is_discovery(request: &Request<Body>) -> bool {
 #[tokio::test]
 async fn an_overloaded_server_is_asked_again_and_nothing_is_lost() {
     for ground in grounds().await {
-        for fault in [Fault::Answer(429), Fault::Answer(503), Fault::Answer(504), Fault::Lost] {
-            let (cluster, left) = over_a_bad_line(&ground, 3, fault, is_patch);
+        for fate in [Fate::Answer(429), Fate::Answer(503), Fate::Answer(504), Fate::Lost] {
+            let (cluster, left) = over(&ground, 3, fate, is_patch);
             let set = ApplySet::open(&cluster, &ground.namespace, INSTANCE).await.unwrap();
-            let value = left.load(Ordering::Relaxed).to_string() + &uuid::Uuid::now_v7().to_string();
+            let value = uuid::Uuid::now_v7().to_string();
             let changes = ground.apply(&set, "api", vec![ground.config("api", "api", &value)]).await;
             assert!(!changes.failed(), "{:?}", errors(&changes));
             assert_eq!(left.load(Ordering::Relaxed), 0);
@@ -84,7 +41,7 @@ async fn an_overloaded_server_is_asked_again_and_nothing_is_lost() {
 #[tokio::test]
 async fn a_server_that_stays_overloaded_ends_in_an_error_of_the_platform() {
     for ground in grounds().await {
-        let (cluster, _) = over_a_bad_line(&ground, 1000, Fault::Answer(503), is_patch);
+        let (cluster, _) = over(&ground, 1000, Fate::Answer(503), is_patch);
         let set = ApplySet::open(&cluster, &ground.namespace, INSTANCE).await.unwrap();
         let changes = ground.apply(&set, "api", vec![ground.config("api", "api", "1")]).await;
         let (_, error) = changes.errors().next().expect("an error");
@@ -100,7 +57,7 @@ async fn nothing_is_pruned_when_a_list_or_discovery_fails() {
         let both = || vec![ground.config("api", "old", "1"), ground.deployment("api", "app:1", 0)];
         ground.sync(&set, "api", both()).await.unwrap();
         for choose in [is_list, is_discovery] {
-            let (cluster, _) = over_a_bad_line(&ground, 1000, Fault::Answer(500), choose);
+            let (cluster, _) = over(&ground, 1000, Fate::Answer(500), choose);
             let set = ApplySet::open(&cluster, &ground.namespace, INSTANCE).await.unwrap();
             let failed = ground.sync(&set, "api", vec![]).await.unwrap_err();
             assert!(matches!(failed, ClusterError::Incomplete { .. }), "{failed}");
@@ -109,6 +66,24 @@ async fn nothing_is_pruned_when_a_list_or_discovery_fails() {
         }
         let pruned = ground.sync(&set, "api", vec![]).await.unwrap();
         assert_eq!(pruned.count(Outcome::Pruned), 2, "{:?}", errors(&pruned));
+        ground.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_somebody_makes_in_between_is_not_adopted() {
+    for ground in grounds().await {
+        let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "api"}, "data": {"a": "theirs"}});
+        let fate = Fate::After(ground.path("configmaps", ""), theirs);
+        let (cluster, left) =
+            over(&ground, 1, fate, |request| is_patch(request) && request.uri().path().ends_with("/api"));
+        let set = ApplySet::open(&cluster, &ground.namespace, INSTANCE).await.unwrap();
+        let changes = ground.apply(&set, "api", vec![ground.config("api", "api", "ours")]).await;
+        assert_eq!(left.load(Ordering::Relaxed), 0);
+        assert!(matches!(changes.errors().next(), Some((_, ClusterError::NotOurs { .. }))), "{changes:?}");
+        let live = ground.live("v1", "ConfigMap", "api").await.unwrap();
+        assert_eq!(live["data"], json!({"a": "theirs"}), "what we added is taken back");
+        assert!(live["metadata"]["labels"].is_null());
         ground.finish().await;
     }
 }

@@ -156,3 +156,24 @@ async fn a_foreign_finalizer_is_waited_for_and_never_taken_off() {
         ground.finish().await;
     }
 }
+
+#[tokio::test]
+async fn a_preview_goes_with_its_namespace_and_a_foreign_namespace_stays() {
+    for ground in grounds().await {
+        let set = ground.set().await;
+        let refused = prune::namespace(&set).await.unwrap_err();
+        assert!(matches!(refused, ClusterError::NotOurs { .. }), "{refused}");
+        ground.finish().await;
+    }
+    // only a cluster with controllers empties a namespace
+    let Some(ground) = super::ground::real().await else { return };
+    let name = format!("{}-pr", ground.namespace);
+    let set = ApplySet::open(&ground.cluster, &name.parse().unwrap(), super::ground::INSTANCE).await.unwrap();
+    let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name,
+        "labels": {"app.kubernetes.io/managed-by": "branchline"}}});
+    let object = branchline::render::manifest::Manifest::new(object, "t", 1).unwrap();
+    ground.apply(&set, branchline::plan::ENVIRONMENT_UNIT, vec![object]).await;
+    assert_eq!(prune::namespace(&set).await.unwrap(), Outcome::Pruned);
+    assert_eq!(prune::namespace(&set).await.unwrap(), Outcome::Pruned, "it is gone already");
+    ground.finish().await;
+}
