@@ -224,3 +224,40 @@ pub async fn containers(cluster: &Cluster, namespace: &str, pod: &str) -> Result
     let names = list.into_iter().flatten().filter_map(|container| container["name"].as_str());
     Ok(names.map(str::to_owned).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read(chunks: &[&[u8]], redactor: &Redactor) -> Vec<String> {
+        let mut lines = Lines {
+            body: Body::from(Vec::new()),
+            what: "log".to_owned(),
+            redactor: redactor.clone(),
+            line: Vec::new(),
+            ready: VecDeque::new(),
+            ended: false,
+        };
+        chunks.iter().for_each(|chunk| lines.take(chunk));
+        let mut read = Vec::new();
+        while let Some(line) = lines.next().await {
+            read.push(line.expect("a line"));
+        }
+        read
+    }
+
+    #[tokio::test]
+    async fn lines_are_whole_and_redacted_wherever_the_chunks_are_cut() {
+        let redactor = Redactor::new();
+        redactor.add("hunter2-hunter2");
+        let chunks: [&[u8]; 4] = [b"one\ntw", b"o hunter2-", b"hunter2\r\n\xc3", b"\xa4"];
+        assert_eq!(read(&chunks, &redactor).await, ["one", "two [redacted]", "\u{e4}"]);
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_cut() {
+        let long = vec![b'x'; 3 * LONGEST];
+        let lines = read(&[&long, &long, b"\nnext\n"], &Redactor::new()).await;
+        assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [LONGEST, 4]);
+    }
+}

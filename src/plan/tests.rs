@@ -284,3 +284,46 @@ fn a_preview_goes_only_when_its_pull_request_is_proven_closed() {
     assert_eq!(make(&leaving(9, 9), &said, true).verdict, Verdict::Go);
     assert!(make(&leaving(9, 9), &said, false).verdict.is_held(), "only previews are exempt");
 }
+
+proptest::proptest! {
+    #[test]
+    fn a_plan_deletes_only_what_is_held_and_wanted_by_nobody(
+        services in proptest::collection::vec((0usize..3, 0usize..6, 0usize..6, 0usize..3), 1..6),
+        percent in 0u8..=100,
+    ) {
+        let object = |index: usize| deployment(&format!("o{index}"), "app:1");
+        // each service holds some objects and wants some; an object that another wants already is left to that one
+        let mut taken = BTreeSet::new();
+        let units: Vec<Unit> = services.iter().enumerate().map(|(index, (kind, from, count, shift))| {
+            let had = (*from..from + count).map(|object_index| held(&object(object_index))).collect();
+            let wants: Vec<Manifest> = (from + shift..from + shift + count)
+                .filter(|object_index| taken.insert(*object_index)).map(object).collect();
+            let wanted = match kind {
+                0 => Wanted::Gone,
+                1 => Wanted::Broken { reason: "broken".to_owned() },
+                _ => Wanted::Objects(wants),
+            };
+            unit(&format!("s{index}"), wanted, had)
+        }).collect();
+        let brake = Brake { max_delete_percent: percent, ..Brake::default() };
+        let plan = make(&units, &brake, false);
+        let wanted: BTreeSet<ObjectKey> = units.iter().filter_map(|unit| match &unit.wanted {
+            Wanted::Objects(objects) => Some(objects.iter().map(|object| object.key().clone())),
+            _ => None,
+        }).flatten().collect();
+        for (unit, source) in plan.units.iter().map(|unit| {
+            (unit, units.iter().find(|source| source.name == unit.name).expect("planned"))
+        }) {
+            for step in unit.prune.iter().filter(|step| step.action == Action::Delete) {
+                proptest::prop_assert!(source.held.iter().any(|held| held.key == step.key));
+                proptest::prop_assert!(!wanted.contains(&step.key));
+                let broken = matches!(source.wanted, Wanted::Broken { .. });
+                proptest::prop_assert!(!broken);
+            }
+        }
+        proptest::prop_assert_eq!(plan.id, make(&units, &brake, false).id);
+        if plan.verdict.is_held() {
+            proptest::prop_assert_eq!(plan.allowed().counts().destroy, 0);
+        }
+    }
+}
