@@ -1,7 +1,6 @@
 //! The verbs of the command line. Standard output is data, standard error is progress and complaints.
 //!
 //! Owns words on a terminal and exit codes; what a verb does stands in the rooms above.
-#![expect(clippy::print_stdout, reason = "standard output is where a command line answers")]
 
 mod assemble;
 mod client;

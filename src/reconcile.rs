@@ -301,7 +301,7 @@ impl Reconciler {
         Ok(crate::cluster::logs::tail(cluster, namespace, &pod.name, &options, redactor).await?)
     }
 
-    fn state_key(&self, environment: &Environment, service: &ServiceName) -> rollout::Key {
+    fn state_key(environment: &Environment, service: &ServiceName) -> rollout::Key {
         (environment.project.clone(), environment.name.clone(), service.clone())
     }
 }

@@ -114,7 +114,7 @@ impl RedactedStream {
         {
             cut = at + MARK.len();
         }
-        self.held = text[cut..].to_owned();
+        text[cut..].clone_into(&mut self.held);
         text[..cut].to_owned()
     }
 

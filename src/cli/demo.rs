@@ -61,7 +61,7 @@ impl Demo {
         let running = assemble::start(&settings, None).await?;
         let result = settle(&running, &data, self.output == Format::Text).await;
         let settled = match result {
-            Ok(services) => self.show(&running, &data, &services, begun)?,
+            Ok(services) => self.show(&running, &data, &services, begun),
             Err(error) => {
                 running.end().await?;
                 return Err(error);
@@ -119,13 +119,7 @@ impl Demo {
         Ok(settings)
     }
 
-    fn show(
-        &self,
-        running: &Running,
-        data: &Path,
-        services: &[Value],
-        begun: Instant,
-    ) -> anyhow::Result<bool> {
+    fn show(&self, running: &Running, data: &Path, services: &[Value], begun: Instant) -> bool {
         let well = |service: &Value| {
             let answers = service["httpStatus"].is_null()
                 || service["httpStatus"].as_u64().is_some_and(|status| status < 400);
@@ -139,7 +133,7 @@ impl Demo {
                 &json!({"settled": settled, "listen": server, "proxy": proxy, "dataDir": data, "services": services}),
                 self.output,
             );
-            return Ok(settled);
+            return settled;
         }
         let cell = |service: &Value, field: &str| match &service[field] {
             Value::String(text) => text.clone(),
@@ -165,7 +159,7 @@ impl Demo {
             print(&how_to_go_on(running.server, data));
         }
         print(&format!("Settled in {} s\n", begun.elapsed().as_secs().max(1)));
-        Ok(settled)
+        settled
     }
 }
 

@@ -194,8 +194,7 @@ impl Logs {
                     .into_iter()
                     .flatten()
                     .filter_map(Value::as_str)
-                    .map(|line| format!("{line}\n"))
-                    .collect()
+                    .fold(String::new(), |text, line| text + line + "\n")
             });
             return Ok(Exit::Ok);
         }
@@ -204,11 +203,9 @@ impl Logs {
             let logs =
                 client.get(&format!("/api/v1/deployments/{}/logs?from={next}", part(&self.what))).await?;
             let lines = logs["lines"].as_array().cloned().unwrap_or_default();
-            let page: String = lines
-                .iter()
-                .map(|line| format!("[{}] {}\n", clock(text(line, "time")), plain(text(line, "line"))))
-                .collect();
-            print(&page);
+            for line in &lines {
+                print(&format!("[{}] {}\n", clock(text(line, "time")), plain(text(line, "line"))));
+            }
             next = logs["next"].as_i64().unwrap_or(next);
             if !lines.is_empty() {
                 continue;
@@ -262,7 +259,7 @@ impl Promote {
     pub(super) async fn run(self) -> anyhow::Result<Exit> {
         let client = Client::new(&self.target)?;
         let body = json!({"project": wanted_project(&client)?, "from": self.from, "to": self.to, "services": self.services});
-        committed(&self.target, &client.post("/api/v1/promotions", body).await?)
+        Ok(committed(&self.target, &client.post("/api/v1/promotions", body).await?))
     }
 }
 
@@ -284,11 +281,11 @@ impl Rollback {
     pub(super) async fn run(self) -> anyhow::Result<Exit> {
         let client = Client::new(&self.target)?;
         let body = json!({"project": wanted_project(&client)?, "environment": self.environment, "service": self.service, "to": self.to});
-        committed(&self.target, &client.post("/api/v1/rollbacks", body).await?)
+        Ok(committed(&self.target, &client.post("/api/v1/rollbacks", body).await?))
     }
 }
 
-fn committed(target: &Target, commit: &Value) -> anyhow::Result<Exit> {
+fn committed(target: &Target, commit: &Value) -> Exit {
     answer(target.output, commit, |commit| {
         format!(
             "Committed {} in {}\n",
@@ -296,7 +293,7 @@ fn committed(target: &Target, commit: &Value) -> anyhow::Result<Exit> {
             text(commit, "path")
         )
     });
-    Ok(Exit::Ok)
+    Exit::Ok
 }
 
 #[derive(clap::Args)]
@@ -340,7 +337,7 @@ impl Deploy {
         let body = json!({"project": project, "environment": self.environment, "service": self.service, "revision": self.reference});
         let commit = client.post("/api/v1/deployments", body).await?;
         if commit["revision"].is_string() {
-            committed(&self.target, &commit)?;
+            committed(&self.target, &commit);
         } else {
             say(&format!("{} is being looked at.", self.environment));
         }

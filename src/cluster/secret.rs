@@ -21,6 +21,9 @@ const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 ///
 /// # Errors
 /// When the Secret cannot be read or written.
+///
+/// # Panics
+/// When the machine gives no random bytes.
 pub async fn ensure_generated(
     cluster: &Cluster,
     namespace: &Namespace,

@@ -317,7 +317,7 @@ pub(super) fn references(node: &Node) -> Vec<(&Node, Reference)> {
     rules::walk(node, &mut |node| {
         let text = node.as_str().and_then(|text| Interpolated::parse(text).ok());
         found.extend(
-            text.iter().flat_map(|text| text.references()).map(|reference| (node, reference.clone())),
+            text.iter().flat_map(Interpolated::references).map(|reference| (node, reference.clone())),
         );
     });
     found

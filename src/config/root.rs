@@ -160,7 +160,7 @@ pub struct AddonSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum AddonType {
-    /// PostgreSQL.
+    /// `PostgreSQL`.
     Postgres,
     /// Redis.
     Redis,

@@ -46,33 +46,7 @@ pub(super) fn of_service(
             "say how it starts, such as command: [npm, start]",
         );
     }
-    match (kind, spec.schedule.as_deref()) {
-        (ServiceType::Cron, None) => refuse(
-            "/schedule",
-            format!("the service `{name}` has no `schedule`"),
-            "such as schedule: \"0 3 * * *\"",
-        ),
-        (ServiceType::Cron, Some(schedule)) => {
-            if let Err(error) = schedule_of(schedule) {
-                refuse(
-                    "/schedule",
-                    format!("`{schedule}` is no schedule: {error}"),
-                    "five fields: minute, hour, day, month, weekday",
-                );
-            }
-        }
-        (_, Some(_)) => refuse(
-            "/schedule",
-            "only a cron service has a schedule".to_owned(),
-            "set type: cron, or leave it out",
-        ),
-        (_, None) => {}
-    }
-    if let Some(zone) = spec.time_zone.as_deref()
-        && jiff::tz::TimeZone::get(zone).is_err()
-    {
-        refuse("/timeZone", format!("there is no time zone `{zone}`"), "such as Europe/Berlin");
-    }
+    schedule(name, kind, spec, &mut refuse);
     ports(kind, spec, &mut refuse);
     paths(spec, &mut refuse);
     if let Some(scaling) = &spec.autoscaling {
@@ -128,6 +102,42 @@ pub(super) fn of_service(
     variables(spec, &mut refuse);
     problems.extend(references(sum, document));
     problems
+}
+
+/// Only a cron service runs by a schedule, and it says by which.
+fn schedule(
+    name: &ServiceName,
+    kind: ServiceType,
+    spec: &ServiceSpec,
+    refuse: &mut impl FnMut(&str, String, &str),
+) {
+    match (kind, spec.schedule.as_deref()) {
+        (ServiceType::Cron, None) => refuse(
+            "/schedule",
+            format!("the service `{name}` has no `schedule`"),
+            "such as schedule: \"0 3 * * *\"",
+        ),
+        (ServiceType::Cron, Some(schedule)) => {
+            if let Err(error) = schedule_of(schedule) {
+                refuse(
+                    "/schedule",
+                    format!("`{schedule}` is no schedule: {error}"),
+                    "five fields: minute, hour, day, month, weekday",
+                );
+            }
+        }
+        (_, Some(_)) => refuse(
+            "/schedule",
+            "only a cron service has a schedule".to_owned(),
+            "set type: cron, or leave it out",
+        ),
+        (_, None) => {}
+    }
+    if let Some(zone) = spec.time_zone.as_deref()
+        && jiff::tz::TimeZone::get(zone).is_err()
+    {
+        refuse("/timeZone", format!("there is no time zone `{zone}`"), "such as Europe/Berlin");
+    }
 }
 
 /// Parses a schedule of five fields (crontab(5)).

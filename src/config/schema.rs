@@ -151,6 +151,9 @@ fn tidy(schema: &mut Schema) {
 }
 
 /// The schema files by name, as `schema/v1/` holds them.
+///
+/// # Panics
+/// Never: every schema is JSON.
 #[must_use]
 pub fn files() -> Vec<(String, String)> {
     let text = |schema: &Value| serde_json::to_string_pretty(schema).expect("a schema is JSON") + "\n";

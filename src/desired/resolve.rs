@@ -51,7 +51,7 @@ impl Context<'_> {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let values = values::of(self, &resolved, env);
+        let values = values::of(self, &resolved, &env);
         Ok((
             Run { revision, artifact: artifact.expect("without problems there is one"), values, release },
             generated,

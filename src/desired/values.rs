@@ -8,7 +8,7 @@ use crate::config::service::{ServiceSpec, ServiceType};
 use crate::config::value::Period;
 
 /// The values of one service in one environment. `resolved` is the sum of its layers without references.
-pub(super) fn of(context: &Context<'_>, resolved: &Value, env: Vec<Value>) -> Value {
+pub(super) fn of(context: &Context<'_>, resolved: &Value, env: &[Value]) -> Value {
     let (environment, service) = (context.environment, context.service);
     let document = &context.project.services[&service.name];
     let params = resolved.pointer("/template/params").cloned().unwrap_or_else(|| json!({}));

@@ -76,13 +76,17 @@ impl Reconciler {
     /// One attempt, from the snapshot to running rollouts. Errors are recorded on the services they stop.
     async fn attempt(&self, snapshot: &Snapshot, environment: &Arc<Environment>) {
         let key = (environment.project.clone(), environment.name.clone());
-        self.0.busy.send_modify(|busy| drop(busy.insert(key.clone())));
+        self.0.busy.send_modify(|busy| {
+            busy.insert(key.clone());
+        });
         if let Err(error) = self.try_attempt(snapshot, environment).await {
             let message = chain(&error);
             tracing::warn!(project = %environment.project, environment = %environment.name, error = %message, "An attempt failed; what runs goes on.");
             self.record_stopped(environment, &message).await;
         }
-        self.0.busy.send_modify(|busy| drop(busy.remove(&key)));
+        self.0.busy.send_modify(|busy| {
+            busy.remove(&key);
+        });
     }
 
     async fn try_attempt(
@@ -153,7 +157,7 @@ impl Reconciler {
             .collect();
         let mut units = vec![Unit {
             name: ENVIRONMENT_UNIT.to_owned(),
-            wanted: plan::Wanted::Objects(self.environment_objects(snapshot, environment)),
+            wanted: plan::Wanted::Objects(Self::environment_objects(snapshot, environment)),
             held: handle.set.held(ENVIRONMENT_UNIT),
             live: BTreeMap::new(),
             drifted: BTreeSet::new(),
@@ -185,7 +189,7 @@ impl Reconciler {
             namespace: environment.namespace.clone(),
             preview: environment.preview.is_some(),
         };
-        let brake = self.brake(snapshot, environment);
+        let brake = Self::brake(snapshot, environment);
         let mut plan = plan::plan(&plan::Request {
             scope: &scope,
             units: &units,
@@ -211,7 +215,7 @@ impl Reconciler {
         Ok(plan)
     }
 
-    fn brake(&self, snapshot: &Snapshot, environment: &Environment) -> Brake {
+    fn brake(snapshot: &Snapshot, environment: &Environment) -> Brake {
         let policy = snapshot.config.config.as_ref().and_then(|config| config.spec.policy.as_ref());
         let percent = policy.and_then(|policy| policy.max_delete_percent).unwrap_or(30);
         let incomplete = if environment.absence_is_proven {
@@ -228,11 +232,7 @@ impl Reconciler {
     }
 
     /// What an environment has of its own: its namespace.
-    pub(super) fn environment_objects(
-        &self,
-        snapshot: &Snapshot,
-        environment: &Environment,
-    ) -> Vec<Manifest> {
+    pub(super) fn environment_objects(snapshot: &Snapshot, environment: &Environment) -> Vec<Manifest> {
         let templates = snapshot.templates.as_deref().unwrap_or_else(|| TemplateSet::builtin());
         let values = json!({
             "project": {"name": environment.project},

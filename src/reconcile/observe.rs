@@ -80,7 +80,7 @@ impl Reconciler {
     async fn look_at(&self, cluster: &str, namespace: &str, service: &str) {
         let Some(environment) = self.environment_of(cluster, namespace) else { return };
         let Ok(name) = service.parse::<ServiceName>() else { return };
-        if self.0.rollouts.runs(&self.state_key(&environment, &name)).await {
+        if self.0.rollouts.runs(&Self::state_key(&environment, &name)).await {
             return;
         }
         let Some(handle) = self.open_handle(cluster, &environment.namespace).await else { return };
@@ -131,7 +131,7 @@ impl Reconciler {
     async fn remove_preview(&self, environment: &Environment) -> Result<(), super::ReconcileError> {
         let handle = self.handle(environment).await?;
         for name in environment.services.keys() {
-            self.0.rollouts.call_off(&self.state_key(environment, name)).await;
+            self.0.rollouts.call_off(&Self::state_key(environment, name)).await;
         }
         let outcome = prune::namespace(&handle.set).await?;
         self.close_handle(environment).await;

@@ -406,7 +406,7 @@ impl Reconciler {
             }
             if row.live_deployment.is_none() {
                 "crashed".clone_into(&mut row.state);
-                row.message = headline.clone();
+                row.message.clone_from(&headline);
                 detail.kind = service.as_ref().map(|service| service.kind);
                 detail.url = service.as_ref().and_then(|service| service.url.clone());
                 detail.repo = service.as_ref().and_then(|service| repo_of(service));

@@ -98,7 +98,7 @@ enum End {
 impl Reconciler {
     /// Starts the rollout of a service where it has something to do; calls off one for an older input.
     pub(super) async fn roll_out(&self, work: Work) -> Result<(), ReconcileError> {
-        let key = self.state_key(&work.environment, &work.name);
+        let key = Self::state_key(&work.environment, &work.name);
         let digest = work.prepared.as_ref().map(|prepared| prepared.digest);
         let gone = work.unit.gone;
         let mut all = self.0.rollouts.all.lock().await;
@@ -179,7 +179,7 @@ impl Reconciler {
         }
         for before in &work.unit.after {
             if let Ok(name) = before.parse() {
-                self.0.rollouts.applied(&self.state_key(&work.environment, &name)).await;
+                self.0.rollouts.applied(&Self::state_key(&work.environment, &name)).await;
             }
         }
         if let Some(failure) = self.apply(work, begun).await? {

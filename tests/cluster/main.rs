@@ -3,6 +3,7 @@
 //! `BRANCHLINE_TEST_REQUIRE=kubernetes` adds the server of `KUBECONFIG`. A difference is a bug of the embedded API.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
+#![expect(clippy::disallowed_methods, reason = "a test is told by the environment which server it may use")]
 
 mod answers;
 mod apply;
