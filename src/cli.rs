@@ -21,6 +21,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use output::{Exit, Format};
 
+use crate::embedded;
+use crate::settings::Environment;
+
 /// Push, see it build, click the preview: GitOps for a team on GitHub.
 #[derive(Parser)]
 #[command(name = "branchline", version, max_term_width = 100, arg_required_else_help = true)]
@@ -106,8 +109,12 @@ pub(crate) struct Target {
 pub fn main() -> ExitCode {
     // the supervisor stands behind every process, so it begins before anything else is set up
     let mut arguments = std::env::args_os().skip(1);
-    match arguments.next().as_ref().and_then(|verb| verb.to_str()) {
-        Some("supervise") => return crate::embedded::supervise::main(arguments),
+    match arguments.next() {
+        Some(verb) if verb == "supervise" => return embedded::supervise::main(arguments),
+        Some(verb) if verb == "serve-static" => {
+            let port = Environment::of_process().get("PORT").map(Into::into);
+            return embedded::serve_static::main(arguments, port);
+        }
         _ => {}
     }
     let cli = Cli::parse();

@@ -8,6 +8,7 @@
 //!     watch select table patch                 what clients ask for
 //! controllers      what makes Deployments into Pods, through a kube::Client like anybody else
 //! node             takes Pods and runs them    process supervise        as processes, each on a string
+//! proxy forward    the way in to them, by host and by Service           machine  all of these, as one
 //! ```
 //!
 //! Semantics are those of Kubernetes 1.34; docs/embedded.md lists what is missing. A request that is accepted is
@@ -16,22 +17,27 @@
 mod addresses;
 mod admission;
 mod api;
+mod backends;
 pub mod cache;
 pub mod controllers;
 mod defaults;
+pub mod forward;
 mod kinds;
 mod logs;
+pub mod machine;
 pub mod node;
 mod ownership;
 mod patch;
 mod persist;
 pub mod process;
+pub mod proxy;
 mod quality;
 mod quantity;
 mod queue;
 pub mod sealed;
 mod select;
 mod serve;
+pub mod serve_static;
 mod status;
 mod storage;
 mod strategy;

@@ -1,7 +1,7 @@
 //! Puts the rooms together: what `serve` and `demo` run.
 
 use std::collections::{BTreeMap, HashSet};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -18,11 +18,12 @@ use crate::clock::Clock;
 use crate::cluster::{self, Cluster};
 use crate::config::File;
 use crate::desired::{Hosts, Runtime};
-use crate::embedded::cache::Cache;
+use crate::embedded::cache::Key;
+use crate::embedded::machine::{self, Machine, MachineOptions};
 use crate::embedded::node::logs::Logs;
 use crate::embedded::process::{ProcessOptions, ProcessRuntime};
 use crate::embedded::sealed::Sealed;
-use crate::embedded::{Embedded, EmbeddedOptions, Tls, controllers, kubeconfig, node, supervise};
+use crate::embedded::{Embedded, EmbeddedOptions, Tls, forward, kubeconfig, supervise};
 use crate::github::inbox::Inbox;
 use crate::name::{BranchName, Namespace};
 use crate::reconcile::{Addresses, ConfigSource, Hint, Parts, Reconciler};
@@ -34,6 +35,8 @@ use crate::source::{Credentials, GitHosts, MirrorOptions, Mirrors, RepositoryUrl
 use crate::store::{Store, StoreOptions};
 use crate::telemetry::Metrics;
 
+/// Where the hosts of the embedded cluster are served, unless that is taken.
+const PROXY: u16 = 8080;
 /// How long everything may take to end.
 const FAREWELL: Duration = Duration::from_secs(40);
 
@@ -85,7 +88,7 @@ pub(super) async fn start(settings: &Settings, real: Option<&Path>) -> anyhow::R
     }
     let options = MirrorOptions { hosts, credentials: Credentials::none(), ..MirrorOptions::default() };
     let mirrors = Mirrors::open(&data.join("mirrors"), options)?;
-    let here = Machine { settings, clock: &clock, tasks: &tasks, stop: &stop };
+    let here = Here { settings, clock: &clock, tasks: &tasks, stop: &stop };
     let builder = here.builder(data)?;
     let addresses = addresses(&store, &tasks, &stop).await?;
     let (client, proxy) = here.embedded(&store, &addresses, &builder).await?;
@@ -126,14 +129,14 @@ pub(super) async fn start(settings: &Settings, real: Option<&Path>) -> anyhow::R
 }
 
 /// What this machine gives.
-struct Machine<'a> {
+struct Here<'a> {
     settings: &'a Settings,
     clock: &'a Clock,
     tasks: &'a TaskTracker,
     stop: &'a CancellationToken,
 }
 
-impl Machine<'_> {
+impl Here<'_> {
     fn builder(&self, data: &Path) -> anyhow::Result<FolderBuilder> {
         let environment = Environment::of_process();
         let folder = data.join("builds");
@@ -187,24 +190,24 @@ impl Machine<'_> {
         let runtime = Arc::new(
             ProcessRuntime::new(options, tasks.clone()).context("the process runtime cannot be set up")?,
         );
-        let cache = Arc::new(Cache::default());
-        controllers::start(&client, &cache, clock, tasks, stop).await?;
-        node::start(
-            node::NodeOptions {
-                client: client.clone(),
-                cache: Arc::clone(&cache),
-                clock: clock.clone(),
-                runtime,
-                logs,
-            },
-            tasks,
-            stop,
-        );
-        let proxy: Option<SocketAddr> = None;
-        let _ = addresses;
-        cache.start(&client, tasks, stop);
+        let proxy = machine::listen(PROXY).await.context("no port can be listened on")?;
+        let address = proxy.local_addr()?;
+        let options = MachineOptions {
+            clock: clock.clone(),
+            runtime,
+            logs,
+            addresses: listened(addresses),
+            proxy,
+            tasks: TaskTracker::new(),
+        };
+        let machine = Machine::start(&client, options).await?;
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            stop.cancelled().await;
+            machine.stop().await;
+        });
         self.port(&embedded, data).await?;
-        Ok((client, proxy))
+        Ok((client, Some(address)))
     }
 
     async fn port(&self, embedded: &Embedded, data: &Path) -> anyhow::Result<()> {
@@ -282,7 +285,9 @@ async fn addresses(
             return *port;
         }
         let taken: HashSet<u16> = known.values().copied().collect();
-        let port = free_port(&taken);
+        let chosen = forward::choose(&Key::new(namespace.as_str(), name), 80, |port| taken.contains(&port));
+        // with every port of the range allotted, the Service has no address, and says so when it is asked
+        let port = chosen.unwrap_or(0);
         known.insert(key.clone(), port);
         // the receiver ends only with the program
         let _ = sender.send((key, port));
@@ -290,18 +295,14 @@ async fn addresses(
     }))
 }
 
-/// A port that nobody listens on and that is not allotted.
-fn free_port(taken: &HashSet<u16>) -> u16 {
-    let mut held = Vec::new();
-    loop {
-        let Ok(listener) = StdListener::bind((Ipv4Addr::LOCALHOST, 0)) else { return 0 };
-        let port = listener.local_addr().map_or(0, |address| address.port());
-        if !taken.contains(&port) {
-            return port;
-        }
-        // held until a free one is found, so that the system gives another
-        held.push(listener);
-    }
+/// The same addresses, as the machine listens on them. Only the first port of a Service has one.
+fn listened(addresses: &Addresses) -> forward::Addresses {
+    let addresses = Arc::clone(addresses);
+    Arc::new(move |service: Key, port: u16| {
+        let namespace = service.namespace.parse::<Namespace>().ok().filter(|_| port == 80);
+        let address = namespace.map(|namespace| addresses(&namespace, &service.name));
+        Box::pin(async move { address.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))) })
+    })
 }
 
 /// A folder for its owner alone.

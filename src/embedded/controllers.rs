@@ -36,7 +36,7 @@ mod change;
 mod cron_job;
 mod deployment;
 mod disruption;
-mod endpoints;
+pub(crate) mod endpoints;
 mod garbage;
 mod job;
 mod namespace;

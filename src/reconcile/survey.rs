@@ -202,7 +202,8 @@ impl Reconciler {
             if mirror.url().has_forge() || pulls.iter().any(|pull| pull.repository == key) {
                 continue;
             }
-            let Ok(heads) = mirror.with(crate::source::Reader::heads).await else { continue };
+            let read = mirror.with(|reader: &crate::source::Reader<'_>| reader.heads()).await;
+            let Ok(heads) = read else { continue };
             let now = self.0.parts.clock.now();
             for pull in self.pulls_of(mirror, &key, &heads).await {
                 let age = pull.1.map_or(Duration::ZERO, |at| now.duration_since(at).unsigned_abs());

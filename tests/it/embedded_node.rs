@@ -1,223 +1,20 @@
 //! The embedded cluster with its controllers and its node: what is asked for comes to run, as real processes.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
-
-use branchline::clock::Clock;
-use branchline::embedded::cache::Cache;
-use branchline::embedded::node::logs::Logs;
-use branchline::embedded::node::{self, NodeOptions};
-use branchline::embedded::process::{ProcessOptions, ProcessRuntime};
-use branchline::embedded::{Embedded, EmbeddedOptions, KeepNothing, controllers};
-use futures::TryStreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, PropagationPolicy};
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client};
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, LogParams, PropagationPolicy};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-/// Time enough for a machine under load.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A cluster whose node runs processes; one namespace, `shop`.
-struct Cluster {
-    client: Client,
-    root: tempfile::TempDir,
-    tasks: TaskTracker,
-    stop: CancellationToken,
-}
-
-impl Cluster {
-    async fn start() -> Self {
-        let clock = Clock::system();
-        let options = EmbeddedOptions { clock: clock.clone(), state: Arc::new(KeepNothing) };
-        let embedded = Embedded::new(options).await.unwrap();
-        let client = embedded.client();
-        let root = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(root.path().join("folders/app")).unwrap();
-        let (tasks, stop, cache) = (TaskTracker::new(), CancellationToken::new(), Arc::new(Cache::default()));
-        let process = ProcessOptions {
-            folders: {
-                let folders = root.path().join("folders");
-                std::sync::Arc::new(move |key: &str| Some(folders.join(key)))
-            },
-            data: root.path().join("runtime"),
-            program: PathBuf::from(env!("CARGO_BIN_EXE_branchline")),
-            env: BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap())]),
-            clock: clock.clone(),
-        };
-        let runtime = Arc::new(ProcessRuntime::new(process, tasks.clone()).unwrap());
-        let logs = Logs::new(clock.clone());
-        embedded.set_pod_logs(Arc::new(logs.clone()));
-        controllers::start(&client, &cache, &clock, &tasks, &stop).await.unwrap();
-        let node = NodeOptions { client: client.clone(), cache: cache.clone(), clock, runtime, logs };
-        node::start(node, &tasks, &stop);
-        cache.start(&client, &tasks, &stop);
-        let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": "shop"}})).unwrap();
-        Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-        Self { client, root, tasks, stop }
-    }
-
-    fn api<K>(&self) -> Api<K>
-    where
-        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-    {
-        Api::namespaced(self.client.clone(), "shop")
-    }
-
-    async fn apply<K>(&self, name: &str, object: &Value)
-    where
-        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + serde::de::DeserializeOwned
-            + std::fmt::Debug,
-    {
-        let params = PatchParams::apply("test").force();
-        self.api::<K>().patch(name, &params, &Patch::Apply(object)).await.unwrap();
-    }
-
-    /// Waits until the object satisfies `done`, and returns it; panics with the last state seen.
-    async fn wait<K>(&self, name: &str, done: impl Fn(&K) -> bool) -> K
-    where
-        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + serde::de::DeserializeOwned
-            + std::fmt::Debug
-            + Send
-            + 'static,
-    {
-        let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let mut last = None;
-        let seen = async {
-            let mut events = std::pin::pin!(watcher(self.api::<K>(), config).applied_objects());
-            while let Some(object) = events.try_next().await.unwrap() {
-                if done(&object) {
-                    return object;
-                }
-                last = Some(object);
-            }
-            panic!("the watch ended");
-        };
-        match tokio::time::timeout(PATIENCE, seen).await {
-            Ok(object) => object,
-            Err(_) => panic!("{name} did not come to it: {last:#?}"),
-        }
-    }
-
-    async fn wait_for_none<K>(&self)
-    where
-        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + serde::de::DeserializeOwned
-            + std::fmt::Debug
-            + Send
-            + 'static,
-    {
-        let gone = async {
-            loop {
-                let left = self.api::<K>().list(&ListParams::default()).await.unwrap();
-                if left.items.is_empty() {
-                    return;
-                }
-                let since = left.metadata.resource_version.unwrap();
-                let mut news = std::pin::pin!(
-                    self.api::<K>().watch(&kube::api::WatchParams::default(), &since).await.unwrap()
-                );
-                let _ = news.try_next().await.unwrap();
-            }
-        };
-        tokio::time::timeout(PATIENCE, gone).await.unwrap();
-    }
-
-    async fn pods(&self) -> Vec<Pod> {
-        let pods = self.api::<Pod>().list(&ListParams::default()).await.unwrap();
-        pods.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect()
-    }
-
-    /// Ends the cluster, and with it every process.
-    async fn end(self) {
-        self.stop.cancel();
-        self.tasks.close();
-        tokio::time::timeout(PATIENCE, self.tasks.wait()).await.expect("all tasks end");
-        let records = std::fs::read_dir(self.root.path().join("runtime/run")).unwrap().count();
-        assert_eq!(records, 0, "every supervisor has ended");
-    }
-}
-
-/// A server in a few words of Python, which answers with what it is told to say.
-fn server(words: &str) -> String {
-    format!(
-        "import http.server, os\n\
-         class Handler(http.server.BaseHTTPRequestHandler):\n\
-         \x20   def do_GET(self):\n\
-         \x20       body = b'{words}'\n\
-         \x20       self.send_response(200); self.send_header('Content-Length', str(len(body))); self.end_headers()\n\
-         \x20       self.wfile.write(body)\n\
-         \x20   def log_message(self, *args): pass\n\
-         print('listening', flush=True)\n\
-         http.server.ThreadingHTTPServer(('127.0.0.1', int(os.environ['PORT'])), Handler).serve_forever()\n"
-    )
-}
-
-fn deployment(replicas: i32, command: &Value, more: &Value) -> Value {
-    let mut container = json!({
-        "name": "web", "image": "folder:app", "command": command,
-        "ports": [{"name": "http", "containerPort": 3000}],
-    });
-    for (name, value) in more.as_object().unwrap() {
-        container[name] = value.clone();
-    }
-    json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop"},
-        "spec": {
-            "replicas": replicas, "selector": {"matchLabels": {"app": "web"}},
-            "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
-            "template": {
-                "metadata": {"labels": {"app": "web"}},
-                "spec": {"terminationGracePeriodSeconds": 2, "containers": [container]},
-            },
-        },
-    })
-}
-
-fn probe() -> Value {
-    json!({"readinessProbe": {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 1}})
-}
-
-fn is_live(replicas: i32) -> impl Fn(&Deployment) -> bool {
-    move |deployment| {
-        let Some(status) = &deployment.status else { return false };
-        let progressing = status
-            .conditions
-            .iter()
-            .flatten()
-            .find(|held| held.type_ == "Progressing")
-            .and_then(|held| held.reason.as_deref());
-        status.observed_generation == deployment.metadata.generation
-            && status.updated_replicas == Some(replicas)
-            && status.replicas == Some(replicas)
-            && status.available_replicas == Some(replicas)
-            && progressing == Some("NewReplicaSetAvailable")
-    }
-}
+use crate::embedded_cluster::{Cluster, PATIENCE, deployment, is_live, probe, server, service};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deployment_comes_to_run_rolls_over_and_goes() {
     let cluster = Cluster::start().await;
-    let service = json!({
-        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"},
-        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http"}]},
-    });
-    cluster.apply::<k8s_openapi::api::core::v1::Service>("web", &service).await;
-    let command = |words: &str| json!(["python3", "-c", server(words)]);
-    cluster.apply::<Deployment>("web", &deployment(2, &command("one"), &probe())).await;
+    cluster.apply::<Service>("web", &service()).await;
+    cluster.apply::<Deployment>("web", &deployment(2, &server("one"), &probe())).await;
     cluster.wait("web", is_live(2)).await;
     let slices: Vec<EndpointSlice> = cluster.api().list(&ListParams::default()).await.unwrap().items;
     assert_eq!(slices.len(), 2, "each pod has a port of its own");
@@ -230,7 +27,7 @@ async fn a_deployment_comes_to_run_rolls_over_and_goes() {
     let log = cluster.api::<Pod>().logs(&pod, &LogParams::default()).await.unwrap();
     assert_eq!(log, "listening\n");
 
-    cluster.apply::<Deployment>("web", &deployment(2, &command("two"), &probe())).await;
+    cluster.apply::<Deployment>("web", &deployment(2, &server("two"), &probe())).await;
     let rolled = cluster.wait("web", is_live(2)).await;
     assert_eq!(rolled.metadata.annotations.unwrap()["deployment.kubernetes.io/revision"], "2");
 

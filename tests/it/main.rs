@@ -8,14 +8,16 @@
 mod build;
 mod config;
 mod desired;
+mod embedded_cluster;
 mod embedded_node;
 mod embedded_process;
+mod embedded_proxy;
 mod git;
 mod http_backend;
 mod merge;
 mod render;
+mod server;
 mod source;
 mod source_http;
-mod server;
 mod store;
 mod house;

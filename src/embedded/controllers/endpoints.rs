@@ -91,7 +91,7 @@ fn ports(service: &Service, pod: &Pod) -> Vec<Port> {
 }
 
 /// The `containerPort` that a port of a Service leads to.
-fn target(port: &ServicePort, pod: &Pod) -> Option<u16> {
+pub(crate) fn target(port: &ServicePort, pod: &Pod) -> Option<u16> {
     match port.target_port.as_ref() {
         None | Some(IntOrString::Int(0)) => u16::try_from(port.port).ok(),
         Some(IntOrString::Int(number)) => u16::try_from(*number).ok(),

@@ -1,7 +1,10 @@
 //! Ports of this machine for pods.
+//!
+//! A port is reserved before its program listens on it. Until then nobody else on the machine would see that it is
+//! spoken for, so the UDP port of the same number is held as a sign to others like us.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
@@ -17,7 +20,7 @@ pub(super) struct Ports {
 #[derive(Debug)]
 struct State {
     next: u16,
-    taken: BTreeMap<u16, String>,
+    taken: BTreeMap<u16, (String, UdpSocket)>,
 }
 
 impl Ports {
@@ -33,8 +36,10 @@ impl Ports {
         for _ in RANGE {
             let port = state.next;
             state.next = if port + 1 == RANGE.end { RANGE.start } else { port + 1 };
-            if !state.taken.contains_key(&port) && is_free(port) {
-                state.taken.insert(port, pod.to_owned());
+            if let Ok(sign) = UdpSocket::bind((Ipv4Addr::LOCALHOST, port))
+                && is_free(port)
+            {
+                state.taken.insert(port, (pod.to_owned(), sign));
                 return Some(port);
             }
         }
@@ -43,7 +48,11 @@ impl Ports {
 
     /// Gives back all ports of a pod.
     pub(super) fn give_back(&self, pod: &str) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).taken.retain(|_, holder| holder != pod);
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .taken
+            .retain(|_, (holder, _)| holder != pod);
     }
 }
 
@@ -67,6 +76,9 @@ mod tests {
         if let Ok(other) = other {
             assert_ne!(second, other.local_addr().unwrap().port());
         }
+        let neighbour = Ports::new();
+        neighbour.state.lock().unwrap().next = first;
+        assert_ne!(neighbour.take("c").unwrap(), first, "others see that it is spoken for");
         ports.give_back("a");
         assert_eq!(ports.state.lock().unwrap().taken.len(), 1);
     }
