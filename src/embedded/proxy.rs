@@ -132,7 +132,10 @@ impl Proxy {
                 Backends::None(reasons) => {
                     problem = Problem::NoPod { service: service.to_string(), reasons };
                     // a pod that was there a moment ago may have a successor in a moment
-                    if round == 0 { return Err(problem) } else { continue }
+                    if round == 0 {
+                        return Err(problem);
+                    }
+                    continue;
                 }
             };
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);

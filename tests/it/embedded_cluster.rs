@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 
 /// Time enough for a machine under load.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A kind that lies in the namespace.
 pub(crate) trait Kind:
@@ -121,10 +121,8 @@ impl Cluster {
             }
             panic!("the watch ended");
         };
-        match tokio::time::timeout(PATIENCE, seen).await {
-            Ok(object) => object,
-            Err(_) => panic!("{name} did not come to it: {last:#?}"),
-        }
+        let seen = tokio::time::timeout(PATIENCE, seen).await.ok();
+        seen.unwrap_or_else(|| panic!("{name} did not come to it: {last:#?}"))
     }
 
     /// Waits until no object of the kind is left.
