@@ -48,7 +48,7 @@ mod watch;
 mod wire;
 
 pub use logs::{LogError, LogRequest, PodLogs};
-pub use persist::{KeepNothing, StateError, StateStore};
+pub use persist::{KeepNothing, KeptObjects, StateError, StateStore};
 pub use serve::{ServeError, Tls, kubeconfig};
 
 use self::api::Api;

@@ -118,9 +118,6 @@ impl Api {
             (Some(name), Some("log")) if target.kind.kind == "Pod" && call.method == Method::GET => {
                 self.log(&key(target, name), &call.query).await
             }
-            (Some(name), Some("eviction")) if target.kind.kind == "Pod" && call.method == Method::POST => {
-                self.evict(target, name, call).await
-            }
             _ => Err(Refusal::no_such_resource()),
         }
     }
@@ -169,7 +166,7 @@ impl Api {
                 let parsed =
                     body::json(&call.body).map_err(|error| unreadable(target.kind, &error, &call.body))?;
                 let written = match part {
-                    Part::Scale => writer.replace_scale(name, parsed)?,
+                    Part::Scale => writer.replace_scale(name, &parsed)?,
                     _ => writer.replace(name, parsed)?,
                 };
                 self.written(target, call, &writer, written).await
@@ -266,7 +263,7 @@ impl Api {
             Form::Table => {
                 let metadata = json!({"resourceVersion": stored.value["metadata"]["resourceVersion"]});
                 let now = self.clock.now();
-                answer::json(code, &table::of(kind, &[&stored.value], metadata, now, true))
+                answer::json(code, &table::of(kind, &[&stored.value], &metadata, now, true))
             }
         }
     }

@@ -7,6 +7,11 @@ use std::sync::LazyLock;
 
 /// One served resource.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    clippy::struct_field_names,
+    reason = "a row of a table: independent facts, named as Kubernetes names them"
+)]
 pub(crate) struct Kind {
     /// Place in [`KINDS`]; storage is indexed by it.
     pub(crate) index: usize,
@@ -31,7 +36,7 @@ pub(crate) struct Kind {
     pub(crate) generation: bool,
     /// A PUT to a name that does not exist creates it.
     pub(crate) create_on_update: bool,
-    /// An update must name the resourceVersion that it read.
+    /// An update must name the `resourceVersion` that it read.
     pub(crate) versioned_update: bool,
     /// DELETE answers with the object, not with a Status.
     pub(crate) returns_deleted: bool,

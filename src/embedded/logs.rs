@@ -144,7 +144,7 @@ fn container(pod: &Value, asked: &str) -> Result<String, Refusal> {
             containers.join(" ")
         );
         if !init.is_empty() {
-            message.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
+            message = format!("{message} or one of the init containers: [{}]", init.join(" "));
         }
         return Err(Refusal::bad_request(message));
     }

@@ -33,13 +33,13 @@ fn refusal(error: merge::ApplyError) -> Refusal {
 }
 
 /// The object with what a create, an update or a patch changed noted as owned by its manager.
-pub(crate) fn updated(writer: &Writer<'_>, live: Option<&Value>, object: Value) -> Result<Value, Refusal> {
+pub(crate) fn updated(writer: &Writer<'_>, live: Option<&Value>, object: &Value) -> Result<Value, Refusal> {
     let options = merge::Update {
         manager: &writer.options.manager,
         subresource: writer.part.subresource(),
         now: &writer.now,
     };
-    merge::update(merge::Schema::builtin(), live, &object, &options).map_err(refusal)
+    merge::update(merge::Schema::builtin(), live, object, &options).map_err(refusal)
 }
 
 /// The object with other replicas, written through its scale.

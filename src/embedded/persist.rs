@@ -1,4 +1,4 @@
-//! What must survive a restart: Secrets, and the ConfigMaps that are ApplySet parents (KEP-3659).
+//! What must survive a restart: `Secret`s, and the `ConfigMap`s that are `ApplySet` parents (KEP-3659).
 //!
 //! Everything else comes back from Git. Sealing is the business of whoever gives the [`StateStore`].
 
@@ -13,11 +13,14 @@ use std::collections::BTreeSet;
 #[error("{0}")]
 pub struct StateError(pub String);
 
+/// What the answer of [`StateStore::load_all`] holds.
+pub type KeptObjects = Vec<(String, Vec<u8>)>;
+
 /// Where objects are kept over a restart: bytes by key. Keys are `Secret/NAMESPACE/NAME` and
 /// `ConfigMap/NAMESPACE/NAME`; bytes are the object as JSON and hold secrets.
 pub trait StateStore: Send + Sync {
     /// Everything that is kept.
-    fn load_all(&self) -> BoxFuture<'_, Result<Vec<(String, Vec<u8>)>, StateError>>;
+    fn load_all(&self) -> BoxFuture<'_, Result<KeptObjects, StateError>>;
     /// Keeps bytes under a key, and answers when they are safe.
     fn put(&self, key: String, bytes: Vec<u8>) -> BoxFuture<'_, Result<(), StateError>>;
     /// Forgets a key, whether known or not.
@@ -29,7 +32,7 @@ pub trait StateStore: Send + Sync {
 pub struct KeepNothing;
 
 impl StateStore for KeepNothing {
-    fn load_all(&self) -> BoxFuture<'_, Result<Vec<(String, Vec<u8>)>, StateError>> {
+    fn load_all(&self) -> BoxFuture<'_, Result<KeptObjects, StateError>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 

@@ -127,13 +127,13 @@ pub(crate) struct Storage(RwLock<Inner>);
 
 impl Storage {
     pub(crate) fn new() -> Self {
-        let shelf = || Shelf {
+        let empty = || Shelf {
             objects: BTreeMap::new(),
             events: VecDeque::new(),
             forgotten: 1,
             sender: broadcast::Sender::new(EVENTS_KEPT),
         };
-        let shelves = (0..KINDS.len()).map(|_| shelf()).collect();
+        let shelves = (0..KINDS.len()).map(|_| empty()).collect();
         Self(RwLock::new(Inner { revision: 1, shelves }))
     }
 
@@ -193,16 +193,16 @@ impl Storage {
     /// The oldest revision that can still be told, when `revision` is older.
     pub(crate) fn subscribe(&self, kind: &Kind, revision: Option<u64>) -> Result<Subscription, u64> {
         let inner = self.read();
-        let shelf = &inner.shelves[kind.index];
+        let of_kind = &inner.shelves[kind.index];
         let missed = match revision {
             None => Vec::new(),
-            Some(since) if since < shelf.forgotten => return Err(shelf.forgotten),
+            Some(since) if since < of_kind.forgotten => return Err(of_kind.forgotten),
             Some(since) => {
-                let from = shelf.events.partition_point(|change| change.revision <= since);
-                shelf.events.range(from..).cloned().collect()
+                let from = of_kind.events.partition_point(|change| change.revision <= since);
+                of_kind.events.range(from..).cloned().collect()
             }
         };
-        Ok(Subscription { revision: inner.revision, missed, changes: shelf.sender.subscribe() })
+        Ok(Subscription { revision: inner.revision, missed, changes: of_kind.sender.subscribe() })
     }
 
     /// Subscribes and lists in one step, so that nothing falls between.
@@ -212,13 +212,16 @@ impl Storage {
         namespace: Option<&str>,
     ) -> (Vec<Arc<Stored>>, Subscription) {
         let inner = self.read();
-        let shelf = &inner.shelves[kind.index];
-        let all = shelf.objects.iter();
+        let of_kind = &inner.shelves[kind.index];
+        let all = of_kind.objects.iter();
         let objects = all
             .filter(|(key, _)| namespace.is_none_or(|wanted| key.namespace == wanted))
             .map(|(_, stored)| Arc::clone(stored));
-        let subscription =
-            Subscription { revision: inner.revision, missed: Vec::new(), changes: shelf.sender.subscribe() };
+        let subscription = Subscription {
+            revision: inner.revision,
+            missed: Vec::new(),
+            changes: of_kind.sender.subscribe(),
+        };
         (objects.collect(), subscription)
     }
 
@@ -288,16 +291,16 @@ impl Inner {
     }
 
     fn tell(&mut self, kind: &Kind, change: Change) {
-        let shelf = &mut self.shelves[kind.index];
+        let of_kind = &mut self.shelves[kind.index];
         let change = Arc::new(change);
-        if shelf.events.len() == EVENTS_KEPT
-            && let Some(oldest) = shelf.events.pop_front()
+        if of_kind.events.len() == EVENTS_KEPT
+            && let Some(oldest) = of_kind.events.pop_front()
         {
-            shelf.forgotten = oldest.revision;
+            of_kind.forgotten = oldest.revision;
         }
-        shelf.events.push_back(Arc::clone(&change));
+        of_kind.events.push_back(Arc::clone(&change));
         // nobody watches: nobody to tell
-        let _ = shelf.sender.send(change);
+        let _ = of_kind.sender.send(change);
     }
 }
 

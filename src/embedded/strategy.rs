@@ -23,8 +23,7 @@ pub(crate) fn prepare_create(kind: &Kind, object: &mut Value) {
             object["status"] = json!({"phase": "Pending", "qosClass": quality});
         }
         "PersistentVolumeClaim" => object["status"] = json!({"phase": "Pending"}),
-        "Service" => object["status"] = json!({"loadBalancer": {}}),
-        "Ingress" => object["status"] = json!({"loadBalancer": {}}),
+        "Service" | "Ingress" => object["status"] = json!({"loadBalancer": {}}),
         "HorizontalPodAutoscaler" => {
             object["status"] = json!({"desiredReplicas": 0, "currentMetrics": null});
         }

@@ -20,7 +20,7 @@ const AGE: Column = ("Age", "string", 0);
 pub(crate) fn of(
     kind: &Kind,
     objects: &[&Value],
-    metadata: Value,
+    metadata: &Value,
     now: Timestamp,
     with_columns: bool,
 ) -> Value {
@@ -61,6 +61,7 @@ fn columns(kind: &Kind) -> Value {
     Value::Array(all.collect())
 }
 
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn columns_of(kind: &Kind) -> Vec<Column> {
     let text = |name| (name, "string", 0);
     let number = |name| (name, "integer", 0);
@@ -155,7 +156,7 @@ fn columns_of(kind: &Kind) -> Vec<Column> {
         "ResourceQuota" => columns.extend([text("Request"), text("Limit"), AGE]),
         "NetworkPolicy" => columns.extend([text("Pod-Selector"), AGE]),
         "RoleBinding" => {
-            columns.extend([text("Role"), AGE, wide("Users"), wide("Groups"), wide("ServiceAccounts")])
+            columns.extend([text("Role"), AGE, wide("Users"), wide("Groups"), wide("ServiceAccounts")]);
         }
         "EndpointSlice" => columns.extend([text("AddressType"), text("Ports"), text("Endpoints"), AGE]),
         "Lease" => columns.extend([text("Holder"), AGE]),

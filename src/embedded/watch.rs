@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 
 /// How often a quiet watch that asked for bookmarks is told the current revision.
-const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+const BOOKMARK_EVERY: Duration = Duration::from_mins(1);
 
 /// What a watch is to show and for how long.
 pub(crate) struct Watch {
@@ -140,7 +140,7 @@ impl State {
             Form::Table => {
                 let metadata = json!({"resourceVersion": stored.value["metadata"]["resourceVersion"]});
                 let now = self.watch.clock.now();
-                let table = table::of(self.watch.kind, &[&stored.value], metadata, now, self.first);
+                let table = table::of(self.watch.kind, &[&stored.value], &metadata, now, self.first);
                 self.first = false;
                 line(kind, table.to_string().as_bytes())
             }

@@ -2,7 +2,7 @@
 //!
 //! The real server decodes a request into Go structs and encodes those again, so what it stores differs from what
 //! was sent: unknown fields and nulls are gone, empty optional values are gone, quantities are canonical, structs
-//! that are not pointers stand as `{}`. OpenAPI does not tell these facts, so they are kept in `wire/types.txt`,
+//! that are not pointers stand as `{}`. `OpenAPI` does not tell these facts, so they are kept in `wire/types.txt`,
 //! generated from the field tags of `k8s.io/api` 0.34: one type a line, one field a word
 //! (`name:type`, `*` pointer, `[]` list, `{}` map of strings, `?` omitempty, `!` omitzero, `@key` patch merge key,
 //! `^` retainKeys).

@@ -8,6 +8,7 @@
 mod build;
 mod config;
 mod desired;
+mod embedded_api;
 mod embedded_cluster;
 mod embedded_node;
 mod embedded_process;

@@ -155,27 +155,6 @@ impl Api {
         Ok(self.listed(target.kind, Form::Full, &snapshot, metadata))
     }
 
-    /// POST of an Eviction: a deletion that a disruption budget may hold.
-    pub(super) async fn evict(
-        &self,
-        target: &Target,
-        name: &str,
-        call: &Call,
-    ) -> Result<Response<Body>, Refusal> {
-        let parsed = super::body::json(&call.body)
-            .map_err(|error| Refusal::bad_request(format!("the body is no Eviction: {error}")))?;
-        let eviction =
-            wire::read(parsed.value, wire::wire().named("Eviction")).map_err(Refusal::bad_request)?;
-        let options = eviction.value["deleteOptions"].to_string();
-        let body = if options == "null" { String::new() } else { options };
-        let options = DeleteOptions::parse(&call.query, body.as_bytes())?;
-        self.remove(target.kind, &key(target, name), &options)?;
-        Ok(answer::json(
-            201,
-            &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
-        ))
-    }
-
     fn remove(&self, kind: &'static Kind, key: &Key, options: &DeleteOptions) -> Result<Deleted, Refusal> {
         loop {
             let live = self.storage.get(kind, key).ok_or_else(|| Refusal::not_found(kind, &key.name))?;

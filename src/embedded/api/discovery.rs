@@ -93,7 +93,6 @@ const PART_VERBS: [&str; 3] = ["get", "patch", "update"];
 fn parts(kind: &Kind) -> Vec<(&'static str, &'static str, &'static str, &'static str, Vec<&'static str>)> {
     let mut parts = Vec::new();
     if kind.kind == "Pod" {
-        parts.push(("eviction", "policy", "v1", "Eviction", vec!["create"]));
         parts.push(("log", "", "", "Pod", vec!["get"]));
     }
     if kind.kind == "Namespace" {

@@ -60,7 +60,7 @@ impl Api {
             Form::Full | Form::Discovery => answer::json_bytes(200, full(kind, snapshot, &metadata)),
             Form::Table => {
                 let objects: Vec<&Value> = snapshot.objects.iter().map(|stored| &stored.value).collect();
-                answer::json(200, &table::of(kind, &objects, metadata, self.clock.now(), true))
+                answer::json(200, &table::of(kind, &objects, &metadata, self.clock.now(), true))
             }
             Form::Metadata | Form::MetadataList => {
                 let items: Vec<Value> =

@@ -30,7 +30,7 @@ pub(crate) fn of(_kind: &Kind, object: &Value) -> Value {
 
 impl Writer<'_> {
     /// PUT of a Scale.
-    pub(super) fn replace_scale(&mut self, name: &str, body: Parsed) -> Result<Written, Refusal> {
+    pub(super) fn replace_scale(&mut self, name: &str, body: &Parsed) -> Result<Written, Refusal> {
         self.rescale(name, |_| Ok(body.value.clone()))
     }
 
@@ -41,7 +41,7 @@ impl Writer<'_> {
 
     /// Server-side apply of a Scale: an apply of the one field.
     pub(super) fn apply_scale(&mut self, name: &str, body: &Parsed) -> Result<Written, Refusal> {
-        let scale = self.checked(name, body.value.clone())?;
+        let scale = Self::checked(name, body.value.clone())?;
         let mut metadata = json!({"name": name});
         if !self.namespace.is_empty() {
             metadata["namespace"] = Value::from(self.namespace);
@@ -62,7 +62,7 @@ impl Writer<'_> {
         loop {
             let live = self.api.storage.get(self.kind, &key);
             let live = live.ok_or_else(|| Refusal::not_found(self.kind, name))?;
-            let scale = self.checked(name, change(&of(self.kind, &live.value))?)?;
+            let scale = Self::checked(name, change(&of(self.kind, &live.value))?)?;
             let version = scale["metadata"]["resourceVersion"].as_str().unwrap_or_default();
             let mut object = live.value.clone();
             if !version.is_empty() {
@@ -76,7 +76,7 @@ impl Writer<'_> {
         }
     }
 
-    fn checked(&self, name: &str, scale: Value) -> Result<Value, Refusal> {
+    fn checked(name: &str, scale: Value) -> Result<Value, Refusal> {
         let refuse = |what: &str| {
             Refusal::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {what}"))
         };

@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// The longest a watch lives: as the server, 30 to 60 minutes where the client does not say.
-const LONGEST: Duration = Duration::from_secs(45 * 60);
+const LONGEST: Duration = Duration::from_mins(45);
 
 impl Api {
     /// Opens a watch.

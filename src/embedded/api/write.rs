@@ -106,7 +106,7 @@ impl Writer<'_> {
             let live =
                 self.api.storage.get(self.kind, &key).ok_or_else(|| Refusal::not_found(self.kind, name))?;
             let patched = change(&live.value)?;
-            let mut object = self.patched(patched)?;
+            let mut object = self.patched(&patched)?;
             self.place(&mut object, Some(name))?;
             defaults::apply(self.kind, &mut object);
             self.keep_other_parts(&mut object, &live.value);
@@ -259,7 +259,7 @@ impl Writer<'_> {
     }
 
     /// A patched object read as the kind.
-    fn patched(&mut self, object: Value) -> Result<Value, Refusal> {
+    fn patched(&mut self, object: &Value) -> Result<Value, Refusal> {
         let told = |what: &str, object: &Value| {
             let mut shown = object.clone();
             if let Some(map) = shown.as_object_mut() {
@@ -278,18 +278,18 @@ impl Writer<'_> {
             let what = format!(
                 "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:110\""
             );
-            return Err(told(&what, &object));
+            return Err(told(&what, object));
         }
         let of = wire::wire().named(self.kind.kind);
-        let forgets = forgets_managers(&object);
-        let mut decoded = wire::read(object.clone(), of).map_err(|what| told(&what, &object))?;
+        let forgets = forgets_managers(object);
+        let mut decoded = wire::read(object.clone(), of).map_err(|what| told(&what, object))?;
         if forgets {
             decoded.value["metadata"]["managedFields"] = json!([]);
         }
         let problems = strict_problems(&[], &decoded.unknown);
         match self.options.validation {
             FieldValidation::Strict if !problems.is_empty() => {
-                return Err(told(&format!("strict decoding error: {}", problems.join(", ")), &object));
+                return Err(told(&format!("strict decoding error: {}", problems.join(", ")), object));
             }
             FieldValidation::Warn => self.warnings.extend(problems),
             _ => {}
@@ -336,7 +336,7 @@ impl Writer<'_> {
     }
 
     fn owned_by_update(&self, live: Option<&Value>, object: Value) -> Result<Value, Refusal> {
-        ownership::updated(self, live, object)
+        ownership::updated(self, live, &object)
     }
 
     /// What a subresource may not touch stays as it is.

@@ -1,4 +1,4 @@
-//! ConfigMaps, Secrets, claims and role bindings.
+//! `ConfigMap`s, Secrets, claims and roles.
 
 use super::{Cause, list, names, text};
 use crate::embedded::quantity::Quantity;
@@ -85,7 +85,7 @@ fn frozen(object: &Value, live: &Value, fields: &[&str]) -> Vec<Cause> {
     causes
 }
 
-/// Problems of a PersistentVolumeClaim.
+/// Problems of a `PersistentVolumeClaim`.
 pub(super) fn claim(object: &Value, live: Option<&Value>) -> Vec<Cause> {
     let spec = &object["spec"];
     let mut causes = Vec::new();
@@ -128,7 +128,7 @@ pub(super) fn claim(object: &Value, live: Option<&Value>) -> Vec<Cause> {
     causes
 }
 
-/// Problems of a RoleBinding.
+/// Problems of a `RoleBinding`.
 pub(super) fn role_binding(object: &Value, live: Option<&Value>) -> Vec<Cause> {
     let mut causes = Vec::new();
     let role = &object["roleRef"];

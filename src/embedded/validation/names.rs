@@ -44,7 +44,7 @@ pub(crate) fn dns_1035_label(name: &str) -> Vec<String> {
     problems
 }
 
-/// Problems of a name that only has to be one segment of a path: Roles and RoleBindings.
+/// Problems of a name that only has to be one segment of a path: `Role`s and `RoleBinding`s.
 pub(crate) fn path_segment(name: &str) -> Vec<String> {
     if name == "." || name == ".." {
         return vec![format!("may not be '{name}'")];

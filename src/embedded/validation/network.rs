@@ -292,7 +292,7 @@ fn backend(backend: &Value, at: &str) -> Vec<Cause> {
     causes
 }
 
-/// Problems of a NetworkPolicy.
+/// Problems of a `NetworkPolicy`.
 pub(super) fn policy(object: &Value) -> Vec<Cause> {
     let spec = &object["spec"];
     let mut causes = workload::selector(&spec["podSelector"], "spec.podSelector");

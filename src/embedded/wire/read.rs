@@ -108,7 +108,8 @@ impl Reader {
     fn scalar(&self, value: Value, shape: &Shape) -> Result<Value, String> {
         match (shape, value) {
             (Shape::String(_), Value::Null) => Ok(Value::String(String::new())),
-            (Shape::String(_), value @ Value::String(_)) | (Shape::Bool, value @ Value::Bool(_)) => Ok(value),
+            (Shape::String(_) | Shape::IntOrString, value @ Value::String(_))
+            | (Shape::Bool, value @ Value::Bool(_)) => Ok(value),
             (Shape::Int(bits), Value::Number(number)) => self.integer(number, *bits),
             (Shape::Quantity, Value::String(text)) => {
                 Ok(Value::String(Quantity::parse(&text).map_err(str::to_owned)?.canonical()))
@@ -119,7 +120,6 @@ impl Reader {
             (Shape::Quantity, _) => Err(quantity::MALFORMED.to_owned()),
             (Shape::Time, Value::String(text)) => time(&text, 0),
             (Shape::MicroTime, Value::String(text)) => time(&text, 6),
-            (Shape::IntOrString, value @ Value::String(_)) => Ok(value),
             (Shape::IntOrString, Value::Number(number)) => self.integer(number, 32),
             (Shape::Bytes, Value::String(text)) => bytes(text),
             (shape, other) => Err(self.mismatch(&other, &shape.go_type())),
@@ -166,7 +166,11 @@ impl Reader {
                     path.push_str(if path.is_empty() { "" } else { "." });
                     path.push_str(name);
                 }
-                Step::Item(at) if with_items => path.push_str(&format!("[{at}]")),
+                Step::Item(at) if with_items => {
+                    path.push('[');
+                    path.push_str(&at.to_string());
+                    path.push(']');
+                }
                 Step::Item(_) => {}
             }
         }
