@@ -11,6 +11,7 @@
 
 mod attempt;
 mod clusters;
+mod forge;
 mod observe;
 mod record;
 mod release;
@@ -91,8 +92,8 @@ pub struct Parts {
     pub clock: Clock,
     /// What is hidden in logs.
     pub redactor: Redactor,
-    /// Whether the forge knows us as an App, so that we may make check runs.
-    pub as_app: bool,
+    /// The forge, where one is set.
+    pub github: Option<crate::github::Client>,
     /// Hints at changes of repositories on this machine.
     pub watcher: Option<Watcher>,
 }
@@ -149,6 +150,8 @@ pub(crate) struct Inner {
     surveyed: tokio::sync::Mutex<survey::Memory>,
     busy: watch::Sender<BTreeSet<(ProjectName, EnvironmentName)>>,
     approvals: Mutex<BTreeSet<crate::hash::ContentHash>>,
+    /// Where the forge says that repositories are cloned from, by their keys.
+    clones: Mutex<BTreeMap<String, RepositoryUrl>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -172,6 +175,7 @@ impl Reconciler {
             surveyed: tokio::sync::Mutex::default(),
             busy: watch::Sender::default(),
             approvals: Mutex::default(),
+            clones: Mutex::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),
         };

@@ -24,13 +24,13 @@ use crate::embedded::node::logs::Logs;
 use crate::embedded::process::{ProcessOptions, ProcessRuntime};
 use crate::embedded::sealed::Sealed;
 use crate::embedded::{Embedded, EmbeddedOptions, Tls, forward, kubeconfig, supervise};
-use crate::github::inbox::Inbox;
+use crate::github::{self, inbox::Inbox};
 use crate::name::{BranchName, Namespace};
 use crate::reconcile::{Addresses, ConfigSource, Hint, Parts, Reconciler};
 use crate::render::TemplateFile;
 use crate::secret::{Redactor, Secret};
 use crate::server::{self, Routes, Server, ServerSettings, ServerState, secret_file};
-use crate::settings::{Environment, GitHubAuth, Settings};
+use crate::settings::{DEFAULT_GITHUB_URL, Environment, Settings};
 use crate::source::{Credentials, GitHosts, MirrorOptions, Mirrors, RepositoryUrl, Watcher};
 use crate::store::{Store, StoreOptions};
 use crate::telemetry::Metrics;
@@ -86,7 +86,22 @@ pub(super) async fn start(settings: &Settings, real: Option<&Path>) -> anyhow::R
     if url.local_path().is_some() {
         hosts.add("file")?;
     }
-    let options = MirrorOptions { hosts, credentials: Credentials::none(), ..MirrorOptions::default() };
+    let github = settings.github.as_ref().map(|of| github::Client::new(of, clock.clone())).transpose()?;
+    if let (Some(client), Some(of)) = (&github, &settings.github) {
+        // the operator named the forge, so its own host may be fetched from
+        let forge = url::Url::parse(&of.url)?;
+        if let (Some(host), false) = (forge.host_str(), of.url == DEFAULT_GITHUB_URL) {
+            let port = forge.port().map(|port| format!(":{port}")).unwrap_or_default();
+            hosts.add(&if forge.scheme() == "http" {
+                format!("http://{host}{port}")
+            } else {
+                format!("{host}{port}")
+            })?;
+        }
+        tasks.spawn(github::run(store.clone(), client.clone(), clock.clone(), stop.clone()));
+    }
+    let options =
+        MirrorOptions { hosts, credentials: credentials(github.clone()), ..MirrorOptions::default() };
     let mirrors = Mirrors::open(&data.join("mirrors"), options)?;
     let here = Here { settings, clock: &clock, tasks: &tasks, stop: &stop };
     let builder = here.builder(data)?;
@@ -112,7 +127,7 @@ pub(super) async fn start(settings: &Settings, real: Option<&Path>) -> anyhow::R
         addresses,
         clock: clock.clone(),
         redactor,
-        as_app: matches!(settings.github.as_ref().map(|github| &github.auth), Some(GitHubAuth::App { .. })),
+        github: github.clone(),
         watcher: Some(watcher),
     };
     let (reconciler, hints) = Reconciler::new(parts, &tasks, &stop);
@@ -254,6 +269,17 @@ impl Here<'_> {
         self.tasks.spawn(async move { server.serve(routes, &tasks, stop).await });
         Ok(address)
     }
+}
+
+/// Tokens for the repositories of the forge, and for no other.
+fn credentials(github: Option<github::Client>) -> Credentials {
+    Credentials::new(move |request| {
+        let github = github.clone();
+        Box::pin(async move {
+            let (Some(client), Some(slug)) = (github, request.url.github_slug()) else { return Ok(None) };
+            client.git_token(&slug).await.map_err(|error| Arc::new(error) as crate::source::Cause)
+        })
+    })
 }
 
 /// Addresses on 127.0.0.1, allotted once per Service and kept in the store.

@@ -335,7 +335,7 @@ impl Reconciler {
         // the receiver is dropped: a rollout gives the order a log of its own
         let (log, _) = mpsc::channel(1);
         Ok(BuildOrder {
-            mirror: mirrors.mirror(&url),
+            mirror: self.mirror_of(&url),
             revision: request.revision.clone(),
             recipe: Recipe {
                 command: request.command.clone(),

@@ -26,6 +26,7 @@ pub(super) struct Memory {
     /// Pull requests that one listing lacked, in repositories without a forge.
     missing: BTreeSet<(String, u64)>,
     pulls: Vec<PullRequest>,
+    forge: super::forge::Known,
 }
 
 impl Reconciler {
@@ -69,7 +70,7 @@ impl Reconciler {
             });
             return Ok(());
         }
-        let mirrors = self.app_mirrors(&config);
+        let mirrors = self.app_mirrors(&config).await;
         self.watch(mirrors.values().flatten().chain([&mirror]));
         self.fetch_apps(&mirrors, &mut memory, &hinted).await;
         self.list_pulls(&config, &mirrors, &mut memory).await;
@@ -135,16 +136,16 @@ impl Reconciler {
     }
 
     /// The mirror of every repository that a service names; one that cannot be named is an answer of its own.
-    fn app_mirrors(&self, config: &Repository) -> BTreeMap<String, Result<Mirror, String>> {
+    async fn app_mirrors(&self, config: &Repository) -> BTreeMap<String, Result<Mirror, String>> {
         let mut mirrors = BTreeMap::new();
         for project in config.projects.values() {
             for repo in project.repositories(config).into_keys() {
                 let hosts = self.0.parts.mirrors.hosts();
-                let url = RepositoryUrl::parse(&repo, &self.0.parts.config.url, hosts);
-                mirrors.insert(
-                    repo,
-                    url.map(|url| self.0.parts.mirrors.mirror(&url)).map_err(|error| error.to_string()),
-                );
+                let mirror = match RepositoryUrl::parse(&repo, &self.0.parts.config.url, hosts) {
+                    Ok(url) => Ok(self.0.parts.mirrors.mirror(&self.cloned_from(url).await)),
+                    Err(error) => Err(error.to_string()),
+                };
+                mirrors.insert(repo, mirror);
             }
         }
         mirrors
@@ -223,6 +224,9 @@ impl Reconciler {
                 }
             }
         }
+        let of_forge = mirrors.values().flatten().filter(|mirror| mirror.url().has_forge());
+        let more = self.forge_pulls(&mut memory.forge, config, of_forge, &memory.pulls).await;
+        pulls.extend(more);
         memory.pulls = pulls;
     }
 
@@ -294,7 +298,7 @@ impl Reconciler {
 
 /// The shortest of the projects' expiries would be wrong for the others, so the longest decides what is listed;
 /// a project with a shorter one is held to its own when its previews are made.
-fn expiry(config: &Repository) -> Duration {
+pub(super) fn expiry(config: &Repository) -> Duration {
     let all = config.projects.values().filter_map(|project| project.document.spec.previews.as_ref());
     all.filter_map(|previews| previews.expire_after).map(|period| period.0).max().unwrap_or(EXPIRE)
 }

@@ -153,7 +153,7 @@ impl Reconciler {
         }
     }
 
-    async fn want(
+    pub(super) async fn want(
         &self,
         url: &RepositoryUrl,
         revision: &Revision,
@@ -167,9 +167,10 @@ impl Reconciler {
             self.store().want(want_note(&url.to_string(), revision, &text, now)).await?;
             return Ok(());
         };
+        let as_app = self.0.parts.github.as_ref().is_some_and(crate::github::Client::is_app);
         let checks = commit.map(|commit| reporter.commit(commit)).unwrap_or_default();
         for check in checks.into_iter().chain(config.map(|config| reporter.config(config))) {
-            self.store().want(want_check(&slug, revision, &check, self.0.parts.as_app, now)).await?;
+            self.store().want(want_check(&slug, revision, &check, as_app, now)).await?;
         }
         Ok(())
     }

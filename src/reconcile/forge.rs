@@ -1,0 +1,169 @@
+//! What a forge tells the survey: where a repository is cloned from, and its pull requests.
+//!
+//! Absence is proven: a pull request that a listing lacks is asked for by its number, and only "closed" or "not found"
+//! twice, a minute apart, is believed. A forge that does not answer closes nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Hint, Reconciler, chain};
+use crate::config::Repository;
+use crate::desired::PullRequest;
+use crate::github::{Client, Pull, PullStanding};
+use crate::name::RepoSlug;
+use crate::report::CommitOutcome;
+use crate::source::{Mirror, RepositoryUrl};
+
+/// How far apart two answers "not found" must lie to be believed.
+const APART: Duration = Duration::from_mins(1);
+
+/// What was learnt of the forge, from one survey to the next.
+#[derive(Default)]
+pub(super) struct Known {
+    /// When a pull request was not found first.
+    missing: BTreeMap<(String, u64), Timestamp>,
+}
+
+impl Reconciler {
+    /// The address that the forge gives for a repository of its own; the address itself where there is none.
+    pub(super) async fn cloned_from(&self, url: RepositoryUrl) -> RepositoryUrl {
+        let (Some(client), Some(slug)) = (&self.0.parts.github, url.github_slug()) else { return url };
+        let known = self.mirror_of(&url);
+        if known.url().key() != url.key() {
+            return known.url().clone();
+        }
+        match client.repository(&slug).await {
+            Ok(repository) => match url.cloned_from(&repository.clone_url, self.0.parts.mirrors.hosts()) {
+                Ok(clone) => {
+                    let mut clones = self.0.clones.lock().expect("no holder of this lock panics");
+                    clones.insert(url.key().to_owned(), clone.clone());
+                    clone
+                }
+                Err(error) => {
+                    tracing::warn!(repository = %slug, error = %error, "The forge names an address that may not be fetched from.");
+                    url
+                }
+            },
+            Err(error) => {
+                tracing::warn!(repository = %slug, error = %chain(&error), "The forge does not say where a repository is cloned from.");
+                url
+            }
+        }
+    }
+
+    /// The mirror of a repository, at the address that the forge gave for it where it gave one.
+    pub(super) fn mirror_of(&self, url: &RepositoryUrl) -> Mirror {
+        let clones = self.0.clones.lock().expect("no holder of this lock panics");
+        self.0.parts.mirrors.mirror(clones.get(url.key()).unwrap_or(url))
+    }
+
+    /// The open pull requests of the repositories of the forge. `before` are those of the last survey.
+    pub(super) async fn forge_pulls(
+        &self,
+        known: &mut Known,
+        config: &Repository,
+        mirrors: impl Iterator<Item = &Mirror>,
+        before: &[PullRequest],
+    ) -> Vec<PullRequest> {
+        let Some(client) = &self.0.parts.github else { return Vec::new() };
+        let mut all: Vec<PullRequest> = Vec::new();
+        for mirror in mirrors {
+            let (url, Some(slug)) = (mirror.url(), mirror.url().github_slug()) else { continue };
+            if all.iter().any(|pull| pull.repository == url.key()) {
+                continue;
+            }
+            let mine = before.iter().filter(|pull| pull.repository == url.key());
+            match client.open_pulls(&slug).await {
+                Ok(pulls) => {
+                    for pull in pulls {
+                        if pull.is_from_fork() {
+                            self.tell_fork(mirror, &pull).await;
+                        }
+                        all.push(self.pull_request(config, url, pull));
+                    }
+                    for pull in mine.cloned().collect::<Vec<_>>() {
+                        let listed =
+                            all.iter().any(|p| p.repository == pull.repository && p.number == pull.number);
+                        if !listed && !self.is_closed(known, client, &slug, &pull).await {
+                            all.push(pull);
+                            self.hint(Hint::Repository(url.clone()));
+                        }
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(repository = %slug, error = %chain(&error), "The pull requests could not be listed; those that are known stay.");
+                    all.extend(mine.cloned());
+                }
+            }
+        }
+        all
+    }
+
+    fn pull_request(&self, config: &Repository, url: &RepositoryUrl, pull: Pull) -> PullRequest {
+        let age = self.0.parts.clock.now().duration_since(pull.updated).unsigned_abs();
+        PullRequest {
+            repository: url.key().to_owned(),
+            short_name: url.name().trim_end_matches(".git").to_owned(),
+            number: pull.number,
+            head: pull.head.revision.clone(),
+            base: pull.base.name.parse().ok(),
+            from_fork: pull.is_from_fork(),
+            draft: pull.draft,
+            bot: pull.by_bot,
+            labels: pull.labels,
+            expired: age > super::survey::expiry(config),
+        }
+    }
+
+    /// Whether a pull request that a listing lacks is closed, as far as that is proven.
+    async fn is_closed(
+        &self,
+        known: &mut Known,
+        client: &Client,
+        slug: &RepoSlug,
+        pull: &PullRequest,
+    ) -> bool {
+        let key = (pull.repository.clone(), pull.number.0);
+        let now = self.0.parts.clock.now();
+        match client.pull(slug, pull.number).await {
+            Ok(PullStanding::Closed { .. }) => {
+                known.missing.remove(&key);
+                true
+            }
+            Ok(PullStanding::Open(_)) => {
+                known.missing.remove(&key);
+                false
+            }
+            Ok(PullStanding::Missing) => {
+                let first = *known.missing.entry(key).or_insert(now);
+                now.duration_since(first).unsigned_abs() >= APART
+            }
+            Err(error) => {
+                tracing::warn!(repository = %slug, pull = pull.number.0, error = %chain(&error), "A pull request could not be read; it counts as open.");
+                false
+            }
+        }
+    }
+
+    /// Says on the head of a pull request of another repository that nothing of it is fetched or built.
+    async fn tell_fork(&self, mirror: &Mirror, pull: &Pull) {
+        let from = pull
+            .head
+            .repository
+            .as_ref()
+            .map_or_else(|| "a repository that is gone".to_owned(), ToString::to_string);
+        let outcome = CommitOutcome {
+            services: Vec::new(),
+            untouched: Vec::new(),
+            failure: None,
+            from_fork: Some(from),
+            page: None,
+            updated: pull.updated,
+        };
+        if let Err(error) = self.want(mirror.url(), &pull.head.revision, Some(&outcome), None).await {
+            tracing::warn!(error = %chain(&error), "The check of a pull request could not be put into the outbox.");
+        }
+    }
+}
