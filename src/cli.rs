@@ -71,6 +71,9 @@ enum Verb {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Asks the server on this machine whether it is well
+    #[command(hide = true)]
+    Health(remote::Health),
     /// Stands between Branchline and a process of its runtime
     #[command(hide = true)]
     Supervise {
@@ -163,6 +166,7 @@ async fn run_async(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Approve(verb) => verb.run().await,
         Verb::Sync(verb) => verb.run().await,
         Verb::Projects(verb) => verb.run().await,
+        Verb::Health(verb) => verb.run().await,
         _ => unreachable!("the other verbs do not wait for anything"),
     }
 }

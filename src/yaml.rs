@@ -86,7 +86,9 @@ pub fn read(file: &str, text: &str, limits: &Limits) -> Result<Vec<Node>, YamlEr
 /// Never: every JSON value has a YAML form.
 #[must_use]
 pub fn write(value: &Value) -> String {
-    serde_saphyr::to_string(value).expect("every JSON value can be written as YAML")
+    // a folded line is harder to read than a long one, and no diff of ours wraps
+    let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
+    serde_saphyr::to_string_with_options(value, options).expect("every JSON value can be written as YAML")
 }
 
 /// Reads a file of another tool, such as a kubeconfig or a Compose file, by the parser that such tools use.
@@ -183,7 +185,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_the_same_by_old_readers() {
-        let value = serde_json::json!({"a": "no", "b": "on", "c": "12:30", "d": "1_0", "e": "0755", "f": "x: y\n", "g": [true, 1.5, null]});
+        let value = serde_json::json!({"a": "no", "b": "on", "c": "12:30", "d": "1_0", "e": "0755", "f": "x: y\n", "h": "long ".repeat(40), "g": [true, 1.5, null]});
         let text = write(&value);
         assert_eq!(read("a", &text, &Limits::config()).expect("ours")[0].to_json(), value);
         assert_eq!(foreign(&text).expect("theirs"), value);

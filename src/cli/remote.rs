@@ -72,6 +72,28 @@ fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
+/// What a container engine asks: the server of this machine, wherever it listens.
+#[derive(clap::Args)]
+pub(super) struct Health {
+    /// Where the server listens
+    #[arg(long, env = "BRANCHLINE_LISTEN", default_value = crate::settings::DEFAULT_LISTEN)]
+    listen: std::net::SocketAddr,
+}
+
+impl Health {
+    pub(super) async fn run(self) -> anyhow::Result<Exit> {
+        let url = format!("http://127.0.0.1:{}/health", self.listen.port());
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(3)).no_proxy().build()?;
+        match client.get(url).send().await {
+            Ok(answer) if answer.status().is_success() => Ok(Exit::Ok),
+            Ok(answer) => Err(ends(Exit::Failed, format!("the server answers {}", answer.status()))),
+            Err(error) => {
+                Err(ends(Exit::Unreachable, format!("the server cannot be reached: {}", error.without_url())))
+            }
+        }
+    }
+}
+
 #[derive(clap::Args)]
 pub(super) struct Projects {
     #[command(flatten)]

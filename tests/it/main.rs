@@ -6,6 +6,7 @@
 )]
 
 mod build;
+mod cli;
 mod config;
 mod desired;
 mod embedded_api;
