@@ -18,6 +18,9 @@ LABEL org.opencontainers.image.title="Branchline" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"
+RUN apt-get update -qq \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ca-certificates tzdata git \
+ && rm -rf /var/lib/apt/lists/*
 RUN groupadd --gid 1001 branchline && useradd --uid 1001 --gid 1001 --no-create-home --home-dir /data branchline \
  && mkdir /data && chown 1001:1001 /data
 COPY --from=build /src/target/release/branchline /usr/local/bin/branchline
