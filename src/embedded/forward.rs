@@ -33,6 +33,9 @@ const RANGE: std::ops::Range<u16> = 28_000..30_000;
 
 /// A port for a new address: the same for the same Service wherever it is free, so that even a lost store brings
 /// most of them back. `taken` says which are somebody else's; none when all are.
+///
+/// # Panics
+/// Never: a hash is hexadecimal.
 #[must_use]
 pub fn choose(service: &Key, port: u16, taken: impl Fn(u16) -> bool) -> Option<u16> {
     let hash = Hasher::new("service-address").text(&service.to_string()).text(&port.to_string()).finish();

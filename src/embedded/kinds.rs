@@ -45,7 +45,7 @@ pub(crate) struct Kind {
 }
 
 impl Kind {
-    /// `configmaps` or `deployments.apps`, as in NotFound and Conflict messages.
+    /// `configmaps` or `deployments.apps`, as in `NotFound` and Conflict messages.
     pub(crate) fn qualified_resource(&self) -> String {
         qualified(self.resource, self.group)
     }

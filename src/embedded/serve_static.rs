@@ -1,6 +1,6 @@
 //! `branchline serve-static`: the server of a static site, run as any other process of a pod.
 //!
-//! It serves the files of one folder on `PORT`: content types, ETag and 304, ranges, `HEAD`, `index.html`, and what
+//! It serves the files of one folder on `PORT`: content types, `ETag` and 304, ranges, `HEAD`, `index.html`, and what
 //! the site says about redirects, headers and unknown paths. Nothing outside the folder and nothing that begins
 //! with a dot is served. On SIGTERM it answers what is under way and ends.
 

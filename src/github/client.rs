@@ -137,7 +137,7 @@ impl Client {
         let request =
             crab.build_request(request, ask.body).map_err(|error| unreachable(innermost(&error)))?;
         let exchange = async {
-            let response = crab.execute(request).await.map_err(|error| self.not_sent(&ask.doing, &error))?;
+            let response = crab.execute(request).await.map_err(|error| Self::not_sent(&ask.doing, &error))?;
             let (parts, body) = response.into_parts();
             let body = Limited::new(body, LARGEST).collect().await;
             let body = body.map_err(|error| unreachable(error.to_string()))?.to_bytes();
@@ -215,7 +215,7 @@ impl Client {
     }
 
     /// The installation's token may be refused before the request itself goes out.
-    fn not_sent(&self, doing: &str, error: &octocrab::Error) -> GitHubError {
+    fn not_sent(doing: &str, error: &octocrab::Error) -> GitHubError {
         if let octocrab::Error::GitHub { source, .. } = error {
             let status = source.status_code;
             if status == StatusCode::UNAUTHORIZED {

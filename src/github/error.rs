@@ -99,13 +99,16 @@ impl GitHubError {
     pub fn retry(&self) -> Retry {
         match self {
             Self::Limited { until, .. } => Retry::At(*until),
-            Self::Unreachable { .. } | Self::Slow { .. } | Self::Down { .. } | Self::Unreadable { .. } => {
-                Retry::Soon
-            }
-            Self::Settings { .. } | Self::Unauthorized | Self::NotInstalled { .. } => Retry::WhenMended,
+            Self::Unreachable { .. }
+            | Self::Slow { .. }
+            | Self::Down { .. }
+            | Self::Unreadable { .. }
+            | Self::Refused { status: 408 | 409, .. } => Retry::Soon,
             // permission may be given back; GitHub answers 404 for what we may not see
-            Self::Refused { status: 403 | 404 | 451, .. } => Retry::WhenMended,
-            Self::Refused { status: 408 | 409, .. } => Retry::Soon,
+            Self::Settings { .. }
+            | Self::Unauthorized
+            | Self::NotInstalled { .. }
+            | Self::Refused { status: 403 | 404 | 451, .. } => Retry::WhenMended,
             Self::Refused { .. } => Retry::Never,
         }
     }

@@ -60,7 +60,9 @@ impl Served {
 async fn the_kubeconfig_reaches_the_port() {
     let served = Served::start().await;
     let file: kube::config::Kubeconfig = serde_yaml::from_str(&served.kubeconfig).unwrap();
-    let config = kube::Config::from_custom_kubeconfig(file, &Default::default()).await.unwrap();
+    let config = kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default())
+        .await
+        .unwrap();
     let client = kube::Client::try_from(config).unwrap();
     let names: Vec<String> = Api::<Namespace>::all(client)
         .list(&ListParams::default())

@@ -270,7 +270,7 @@ impl Writer<'_> {
             Refusal::invalid_object("", "", "", &[cause])
         };
         if !object.is_object() {
-            return Err(told("the patched object is no object", &object));
+            return Err(told("the patched object is no object", object));
         }
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (api_version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
