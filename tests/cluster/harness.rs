@@ -10,7 +10,6 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// A server and the story's namespace on it.
 pub(crate) struct World {
@@ -129,15 +128,6 @@ impl World {
         let name = object["metadata"]["name"].as_str().unwrap();
         let path = format!("{}/{name}?fieldManager={manager}{options}", self.path(resource));
         self.patch(&path, APPLY, object).await
-    }
-
-    /// Waits until a condition holds, at most 20 seconds.
-    pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, mut holds: impl FnMut() -> F) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !holds().await {
-            assert!(Instant::now() < deadline, "on the {} server: {what} did not come about", self.server);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
     }
 }
 

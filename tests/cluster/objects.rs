@@ -45,3 +45,16 @@ fn a_replacement_that_read_an_old_version_is_a_conflict() {
         assert_eq!(world.put(&path, &read).await.ok()["data"], json!({"a": "1", "c": "3"}));
     });
 }
+
+#[test]
+fn an_unknown_field_is_dropped_with_a_warning_or_refused() {
+    on_every_server("unknown", async |world| {
+        let mut object = config("one", json!({}));
+        object["foo"] = json!(1);
+        let path = world.path("configmaps");
+        world.post(&format!("{path}?fieldValidation=Strict"), &object).await.refused(400, "BadRequest");
+        let stored = world.post(&path, &object).await;
+        assert!(stored.ok().get("foo").is_none());
+        assert_eq!(stored.warnings, ["299 - \"unknown field \\\"foo\\\"\""]);
+    });
+}
