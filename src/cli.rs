@@ -7,6 +7,7 @@ mod client;
 mod context;
 mod demo;
 mod folder;
+mod notes;
 mod offline;
 mod output;
 mod remote;

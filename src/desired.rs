@@ -16,7 +16,7 @@ use serde_json::Value;
 
 pub use host::Hosts;
 pub use lookup::{Found, Lookup, LookupKey, lookups};
-pub use preview::{PullRequest, environment_name};
+pub use preview::{PullRequest, environment_name, former};
 
 use crate::config::environment::{Follow, Release};
 use crate::config::root::ClusterType;

@@ -15,6 +15,7 @@ mod forge;
 mod observe;
 mod record;
 mod release;
+mod removal;
 mod rollout;
 mod survey;
 mod tell;
@@ -111,6 +112,8 @@ pub struct Snapshot {
     pub trouble: Option<String>,
     /// When the survey ended.
     pub at: Option<Timestamp>,
+    /// The short names of the repositories whose pull requests were not listed completely.
+    pub(crate) unlisted: BTreeSet<String>,
     /// The templates of the config repository over the built-in ones.
     pub(crate) templates: Option<Arc<TemplateSet>>,
 }
@@ -149,6 +152,9 @@ pub(crate) struct Inner {
     rollouts: rollout::Running,
     surveyed: tokio::sync::Mutex<survey::Memory>,
     busy: watch::Sender<BTreeSet<(ProjectName, EnvironmentName)>>,
+    /// Hints that no look has served yet, and looks under way.
+    looking: watch::Sender<usize>,
+    absent: Mutex<BTreeMap<(String, String), Option<Timestamp>>>,
     approvals: Mutex<BTreeSet<crate::hash::ContentHash>>,
     /// Where the forge says that repositories are cloned from, by their keys.
     clones: Mutex<BTreeMap<String, RepositoryUrl>>,
@@ -174,6 +180,8 @@ impl Reconciler {
             rollouts: rollout::Running::default(),
             surveyed: tokio::sync::Mutex::default(),
             busy: watch::Sender::default(),
+            looking: watch::Sender::default(),
+            absent: Mutex::default(),
             approvals: Mutex::default(),
             clones: Mutex::default(),
             tasks: tasks.clone(),
@@ -187,20 +195,26 @@ impl Reconciler {
         let this = self.clone();
         self.0.tasks.spawn(async move {
             let mut wanted = BTreeSet::from([Hint::Everything]);
+            let mut taken = 0;
             loop {
                 this.look(&wanted).await;
                 wanted.clear();
+                this.0.looking.send_modify(|looking| *looking -= std::mem::take(&mut taken));
                 let poll = this.0.parts.clock.sleep(POLL);
                 tokio::select! {
                     () = this.0.stop.cancelled() => return,
                     () = poll => drop(wanted.insert(Hint::Everything)),
                     hint = hints.recv() => match hint {
-                        Some(hint) => drop(wanted.insert(hint)),
+                        Some(hint) => {
+                            taken += 1;
+                            wanted.insert(hint);
+                        }
                         None => return,
                     },
                 }
                 // whatever else has come meanwhile is served by the same look
                 while let Ok(hint) = hints.try_recv() {
+                    taken += 1;
                     wanted.insert(hint);
                 }
             }
@@ -209,7 +223,10 @@ impl Reconciler {
 
     /// Hints that something may have changed. A full queue means that a look at everything is due anyway.
     pub fn hint(&self, hint: Hint) {
+        // counted first, so that nobody takes it before it is counted
+        self.0.looking.send_modify(|looking| *looking += 1);
         if self.0.hints.try_send(hint).is_err() {
+            self.0.looking.send_modify(|looking| *looking -= 1);
             tracing::debug!("The queue of hints is full; the next look covers this one.");
         }
     }
@@ -242,12 +259,14 @@ impl Reconciler {
 
     /// Surveys what the hints are about and attempts every environment that is due. Errors are logged where they stop.
     pub async fn look(&self, hints: &BTreeSet<Hint>) {
+        self.0.looking.send_modify(|looking| *looking += 1);
         let before = self.0.snapshot.borrow().clone();
         if let Err(error) = self.survey(hints).await {
             tracing::warn!(error = %chain(&error), "The survey did not come to its end; what runs goes on.");
         }
         let now = self.0.snapshot.borrow().clone();
         self.attempt_due(&before, &now, hints).await;
+        self.0.looking.send_modify(|looking| *looking -= 1);
     }
 
     /// Says yes to a plan that the brake holds, by its id.
@@ -259,13 +278,15 @@ impl Reconciler {
         self.hint(Hint::Everything);
     }
 
-    /// Waits until no rollout runs and no environment is being attempted.
+    /// Waits until no hint is unserved, no environment is being attempted and no rollout runs.
     pub async fn idle(&self) {
         let mut busy = self.0.busy.subscribe();
+        let mut looking = self.0.looking.subscribe();
         loop {
             // the sender lives in `self`, so waiting cannot fail
+            let _ = looking.wait_for(|looking| *looking == 0).await;
             let _ = busy.wait_for(BTreeSet::is_empty).await;
-            if self.0.rollouts.idle().await && busy.borrow().is_empty() {
+            if self.0.rollouts.idle().await && busy.borrow().is_empty() && *looking.borrow() == 0 {
                 return;
             }
         }
@@ -273,7 +294,7 @@ impl Reconciler {
 
     /// Whether anything is being attempted or rolled out.
     pub async fn is_busy(&self) -> bool {
-        !self.0.busy.borrow().is_empty() || self.0.rollouts.any().await
+        *self.0.looking.borrow() > 0 || !self.0.busy.borrow().is_empty() || self.0.rollouts.any().await
     }
 
     /// Makes the plan of an environment anew and changes nothing.

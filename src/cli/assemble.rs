@@ -139,6 +139,7 @@ pub(super) async fn start(settings: &Settings, real: Option<&Path>) -> anyhow::R
             of_changes.hint(Hint::Repository(url));
         }
     });
+    tasks.spawn(super::notes::run(reconciler.clone(), clock.clone(), stop.clone()));
     let server = here.serve(&store, &token, &reconciler).await?;
     Ok(Running { reconciler, server, proxy, token, tasks, stop })
 }

@@ -240,7 +240,9 @@ async fn settled(running: &Running) -> anyhow::Result<Vec<ServiceRow>> {
             let rows = reconciler.store().services(None, None).await?;
             let wanted: usize =
                 snapshot.borrow().environments.iter().map(|e| e.services.len() + e.broken.len()).sum();
-            let moving = rows.iter().any(|row| row.state == "pending" && !row.message.starts_with("Failed"));
+            let has_problem =
+                |row: &ServiceRow| row.detail.as_ref().is_some_and(|d| d["problem"].is_string());
+            let moving = rows.iter().any(|row| row.state == "pending" && !has_problem(row));
             if rows.len() >= wanted && !moving {
                 return anyhow::Ok(rows);
             }

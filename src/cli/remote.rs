@@ -55,11 +55,14 @@ impl Status {
             for held in status["held"].as_array().into_iter().flatten() {
                 let services: Vec<_> =
                     held["services"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+                let go_on = match text(held, "plan").get(..12) {
+                    Some(plan) => format!("`branchline approve {plan}` lets it go ahead."),
+                    None => "Nothing stops; put its configuration back to go on.".to_owned(),
+                };
                 out += &format!(
-                    "\nHeld in {}: the removal of {}. `branchline approve {}` lets it go ahead.\n",
+                    "\nHeld in {}: the removal of {}. {go_on}\n",
                     text(held, "environment"),
                     services.join(", "),
-                    text(held, "plan").get(..12).unwrap_or_default()
                 );
             }
             out

@@ -1,6 +1,7 @@
 //! Environments for pull requests: which should exist, and what runs in them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::lookup::{Found, LookupKey};
 use super::{Environment, Inputs, broken_documents, compose, empty, place};
@@ -54,6 +55,26 @@ pub(super) fn base(project: &Project) -> Option<&EnvironmentName> {
         Some(name) => project.environments.keys().find(|e| e.as_str() == name),
         None => first,
     }
+}
+
+/// A preview that is no longer wanted: where it is, and nothing in it.
+#[must_use]
+pub fn former(
+    project: &Project,
+    environments: &[Arc<Environment>],
+    name: &EnvironmentName,
+) -> Option<Environment> {
+    let base = base(project).or_else(|| project.ordered_environments().first().copied())?;
+    let base = environments.iter().find(|e| e.project == project.name && e.name == *base)?;
+    Some(Environment {
+        name: name.clone(),
+        namespace: k8s_name(&[project.name.as_str(), name.as_str()], LABEL).parse().ok()?,
+        preview: None,
+        members: BTreeSet::new(),
+        services: BTreeMap::new(),
+        broken: BTreeMap::new(),
+        ..Environment::clone(base)
+    })
 }
 
 /// Whether the rules of a project give a pull request a preview.

@@ -63,7 +63,7 @@ impl Reconciler {
         });
         futures::future::join_all(attempts).await;
         if now.config.is_usable() {
-            self.take_down(before, now).await;
+            self.take_down(now).await;
         }
     }
 
@@ -97,6 +97,7 @@ impl Reconciler {
         let (plan, mut prepared, handle) = self.plan_environment(snapshot, environment).await?;
         self.record_held(environment, &plan).await?;
         let plan = plan.allowed();
+        self.forget_strays(environment, &plan).await?;
         self.namespace(&handle, environment, &plan).await?;
         self.record_quiet(environment).await?;
         for unit in plan.units.iter().filter(|unit| unit.name != ENVIRONMENT_UNIT) {

@@ -3,11 +3,12 @@
 //! Absence is proven: a pull request that a listing lacks is asked for by its number, and only "closed" or "not found"
 //! twice, a minute apart, is believed. A forge that does not answer closes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::survey::short_name;
 use super::{Hint, Reconciler, chain};
 use crate::config::Repository;
 use crate::desired::PullRequest;
@@ -59,15 +60,19 @@ impl Reconciler {
         self.0.parts.mirrors.mirror(clones.get(url.key()).unwrap_or(url))
     }
 
-    /// The open pull requests of the repositories of the forge. `before` are those of the last survey.
+    /// The open pull requests of the repositories of the forge, and the short names of those that could not be listed.
+    /// `before` are the pull requests of the last survey.
     pub(super) async fn forge_pulls(
         &self,
         known: &mut Known,
         config: &Repository,
         mirrors: impl Iterator<Item = &Mirror>,
         before: &[PullRequest],
-    ) -> Vec<PullRequest> {
-        let Some(client) = &self.0.parts.github else { return Vec::new() };
+    ) -> (Vec<PullRequest>, BTreeSet<String>) {
+        let Some(client) = &self.0.parts.github else {
+            return (Vec::new(), mirrors.map(short_name).collect());
+        };
+        let mut silent = BTreeSet::new();
         let mut all: Vec<PullRequest> = Vec::new();
         for mirror in mirrors {
             let (url, Some(slug)) = (mirror.url(), mirror.url().github_slug()) else { continue };
@@ -95,10 +100,11 @@ impl Reconciler {
                 Err(error) => {
                     tracing::warn!(repository = %slug, error = %chain(&error), "The pull requests could not be listed; those that are known stay.");
                     all.extend(mine.cloned());
+                    silent.insert(short_name(mirror));
                 }
             }
         }
-        all
+        (all, silent)
     }
 
     fn pull_request(&self, config: &Repository, url: &RepositoryUrl, pull: Pull) -> PullRequest {

@@ -1,6 +1,4 @@
 //! What the watches tell: drift makes an environment due, failing pods change the record of a service.
-//!
-//! Also takes down environments that should no longer exist.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,13 +6,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Hint, Reconciler, Snapshot, chain};
+use super::{Hint, Reconciler, chain};
 use crate::cluster::health::{self, Health};
 use crate::cluster::watch::Event;
-use crate::cluster::{Outcome, prune};
 use crate::desired::Environment;
 use crate::name::ServiceName;
-use crate::plan::brake::Vanished;
 
 /// How long events of one service are gathered before its health is looked at.
 const GATHER: Duration = Duration::from_millis(200);
@@ -100,62 +96,5 @@ impl Reconciler {
         if let Err(error) = self.record_health(&environment, &name, trouble.as_deref()).await {
             tracing::warn!(service, error = %chain(&error), "The health of a service could not be recorded.");
         }
-    }
-
-    /// Takes down previews whose pull request is proven closed, and holds every other environment that vanished.
-    pub(super) async fn take_down(&self, before: &Snapshot, now: &Snapshot) {
-        let kept: BTreeSet<_> = now.environments.iter().map(|e| (&e.project, &e.name)).collect();
-        let gone = before.environments.iter().filter(|e| !kept.contains(&(&e.project, &e.name)));
-        for environment in gone {
-            let project_stands = now.config.projects.contains_key(&environment.project);
-            let result = if environment.preview.is_some() && project_stands {
-                self.remove_preview(environment).await
-            } else {
-                let what = if project_stands { Vanished::Environment } else { Vanished::Project };
-                let message = match what {
-                    Vanished::Environment => {
-                        "The environment left the configuration; its removal is held and nothing stops"
-                    }
-                    Vanished::Project => {
-                        "The project left the configuration; its removal is held and nothing stops"
-                    }
-                };
-                self.event(environment, None, "held", message).await.map_err(Into::into)
-            };
-            if let Err(error) = result {
-                tracing::warn!(environment = %environment.name, error = %chain(&error), "An environment could not be taken down; it is tried again.");
-            }
-        }
-    }
-
-    async fn remove_preview(&self, environment: &Environment) -> Result<(), super::ReconcileError> {
-        let handle = self.handle(environment).await?;
-        for name in environment.services.keys() {
-            self.0.rollouts.call_off(&Self::state_key(environment, name)).await;
-        }
-        let outcome = prune::namespace(&handle.set).await?;
-        self.close_handle(environment).await;
-        for row in
-            self.store().services(Some(environment.project.as_str()), Some(environment.name.as_str())).await?
-        {
-            if let Some(id) = row.live_deployment {
-                let removed = crate::store::DeploymentChange {
-                    state: Some("removed".to_owned()),
-                    ..Default::default()
-                };
-                self.store().update_deployment(&id, removed).await?;
-            }
-            self.store().remove_service(&row.project, &row.environment, &row.service).await?;
-        }
-        if outcome == Outcome::Pruned {
-            self.event(
-                environment,
-                None,
-                "removed",
-                "The pull request is closed and its preview was removed",
-            )
-            .await?;
-        }
-        Ok(())
     }
 }

@@ -25,6 +25,9 @@ pub const STATES: [&str; 9] =
 const ENDED: [&str; 8] =
     ["live", "failed", "superseded", "cancelled", "timedOut", "replaced", "crashed", "removed"];
 
+/// The last lines of a log that the verdict of a failure shows.
+const LINES: usize = 20;
+
 /// What the current record of a service holds beside its state and headline.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -134,6 +137,9 @@ impl Reconciler {
         };
         if known.digest == Some(digest) && live.is_some() {
             if !work.unit.changes() {
+                if known.failed_digest != Some(digest) {
+                    self.record_recovered(work).await?;
+                }
                 return Ok(None);
             }
             let message = "What Git says was put back, because it had been changed or removed in the cluster";
@@ -163,6 +169,17 @@ impl Reconciler {
         })
         .await?;
         Ok(Some(Begun { id, heals: false }))
+    }
+
+    /// What kept a newer state from going live is gone, and what is live is what Git says.
+    async fn record_recovered(&self, work: &Work) -> Result<(), StoreError> {
+        self.put_row(&work.environment, &work.name, |row, detail| {
+            if detail.problem.take().is_some() && row.state == "live" {
+                row.message = live_on(detail.revision.as_deref());
+            }
+            detail.failed_digest = None;
+        })
+        .await
     }
 
     async fn unfinished(
@@ -326,10 +343,7 @@ impl Reconciler {
         let Some(prepared) = &work.prepared else { return Ok(()) };
         let service = &prepared.service;
         let revision = revision_of(service);
-        let headline = match &revision {
-            Some(revision) => format!("Live on {}", &revision[..7]),
-            None => "Live".to_owned(),
-        };
+        let headline = live_on(revision.as_deref());
         self.put_row(&work.environment, &work.name, |row, detail| {
             "live".clone_into(&mut row.state);
             row.message = headline;
@@ -415,7 +429,12 @@ impl Reconciler {
             }
         })
         .await?;
-        self.verdict(work, &format!("failed at {}", failure.step), Some(message)).await?;
+        let mut detail = message;
+        for line in failure.log.iter().rev().take(LINES).rev() {
+            detail.push_str("\n  ");
+            detail.push_str(&self.0.parts.redactor.redact(line));
+        }
+        self.verdict(work, &format!("failed at {}", failure.step), Some(detail)).await?;
         Ok(())
     }
 
@@ -470,6 +489,7 @@ impl Reconciler {
                 if row.live_deployment.is_none() {
                     state.clone_into(&mut row.state);
                     row.message = message;
+                    detail.problem = None;
                     detail.kind = Some(service.kind);
                     detail.repo = repo_of(service);
                 }
@@ -524,7 +544,7 @@ impl Reconciler {
         Ok(())
     }
 
-    async fn forget(
+    pub(super) async fn forget(
         &self,
         environment: &Environment,
         service: &ServiceName,
@@ -667,6 +687,13 @@ fn revision_of(service: &Service) -> Option<String> {
 
 fn repo_of(service: &Service) -> Option<String> {
     service.effective.spec.source.as_ref()?.repo.clone()
+}
+
+fn live_on(revision: Option<&str>) -> String {
+    match revision {
+        Some(revision) => format!("Live on {}", revision.get(..7).unwrap_or(revision)),
+        None => "Live".to_owned(),
+    }
 }
 
 fn short(revision: Option<&str>) -> &str {

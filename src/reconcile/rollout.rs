@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, watch};
@@ -40,10 +41,13 @@ pub(super) struct Work {
 #[derive(Default)]
 pub(super) struct Running {
     all: Mutex<BTreeMap<Key, Current>>,
+    begun: AtomicU64,
     count: watch::Sender<usize>,
 }
 
 struct Current {
+    /// Which rollout of this process it is.
+    number: u64,
     digest: Option<ContentHash>,
     gone: bool,
     cancel: CancellationToken,
@@ -103,7 +107,7 @@ impl Reconciler {
         let gone = work.unit.gone;
         let mut all = self.0.rollouts.all.lock().await;
         if let Some(current) = all.get(&key) {
-            if current.digest == digest && current.gone == gone {
+            if current.digest == digest && current.gone == gone && !current.cancel.is_cancelled() {
                 return Ok(());
             }
             current.cancel.cancel();
@@ -119,14 +123,16 @@ impl Reconciler {
         let Some(begun) = self.begin(&work, digest).await? else { return Ok(()) };
         let cancel = self.0.stop.child_token();
         let (applied, receiver) = watch::channel(false);
-        all.insert(key.clone(), Current { digest, gone, cancel: cancel.clone(), applied: receiver });
+        let number = self.0.rollouts.begun.fetch_add(1, Ordering::Relaxed);
+        let current = Current { number, digest, gone, cancel: cancel.clone(), applied: receiver };
+        all.insert(key.clone(), current);
         self.0.rollouts.count.send_modify(|count| *count += 1);
         drop(all);
         let this = self.clone();
         self.0.tasks.spawn(async move {
             this.run(&work, &begun, &cancel, &applied).await;
             let mut all = this.0.rollouts.all.lock().await;
-            if all.get(&key).is_some_and(|current| current.digest == digest && current.gone == gone) {
+            if all.get(&key).is_some_and(|current| current.number == number) {
                 all.remove(&key);
             }
             drop(all);

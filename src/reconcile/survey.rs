@@ -23,8 +23,6 @@ pub(super) struct Memory {
     fetched: BTreeSet<String>,
     /// Why a repository could not be fetched the last time.
     failed: BTreeMap<String, String>,
-    /// Pull requests that one listing lacked, in repositories without a forge.
-    missing: BTreeSet<(String, u64)>,
     pulls: Vec<PullRequest>,
     forge: super::forge::Known,
 }
@@ -73,7 +71,7 @@ impl Reconciler {
         let mirrors = self.app_mirrors(&config).await;
         self.watch(mirrors.values().flatten().chain([&mirror]));
         self.fetch_apps(&mirrors, &mut memory, &hinted).await;
-        self.list_pulls(&config, &mirrors, &mut memory).await;
+        let unlisted = self.list_pulls(&config, &mirrors, &mut memory).await;
         let found = self.answers(&config, &mirrors, &memory).await;
         self.verdicts(&found).await;
         let deployed = self.deployed().await?;
@@ -93,6 +91,7 @@ impl Reconciler {
             environments: environments.into_iter().map(Arc::new).collect(),
             trouble: self.0.snapshot.borrow().trouble.clone(),
             at: Some(self.0.parts.clock.now()),
+            unlisted,
             templates: Some(templates),
         };
         self.0.snapshot.send_replace(Arc::new(snapshot));
@@ -188,46 +187,43 @@ impl Reconciler {
         }
     }
 
-    /// In a repository without a forge, `refs/pull/<n>/head` is an open pull request. One that is missing is believed
-    /// to be closed when two complete listings lack it.
+    /// In a repository without a forge, `refs/pull/<n>/head` is an open pull request. What a repository that cannot be
+    /// listed had before stays; its short name is among the answers.
     async fn list_pulls(
         &self,
         config: &Repository,
         mirrors: &BTreeMap<String, Result<Mirror, String>>,
         memory: &mut Memory,
-    ) {
+    ) -> BTreeSet<String> {
         let mut pulls: Vec<PullRequest> = Vec::new();
+        let mut unlisted = BTreeSet::new();
         let expire = expiry(config);
-        for mirror in mirrors.values().flatten() {
-            let key = mirror.url().key().to_owned();
-            if mirror.url().has_forge() || pulls.iter().any(|pull| pull.repository == key) {
+        let unique: BTreeMap<_, _> =
+            mirrors.values().flatten().map(|mirror| (mirror.url().key().to_owned(), mirror)).collect();
+        for (key, mirror) in unique {
+            if mirror.url().has_forge() {
                 continue;
             }
-            let read = mirror.with(|reader: &crate::source::Reader<'_>| reader.heads()).await;
-            let Ok(heads) = read else { continue };
-            let now = self.0.parts.clock.now();
-            for pull in self.pulls_of(mirror, &key, &heads).await {
-                let age = pull.1.map_or(Duration::ZERO, |at| now.duration_since(at).unsigned_abs());
-                pulls.push(PullRequest { expired: age > expire, ..pull.0 });
+            if !memory.fetched.contains(&key) || memory.failed.contains_key(&key) {
+                unlisted.insert(short_name(mirror));
             }
-            let gone = memory.pulls.iter().filter(|pull| {
-                pull.repository == key
-                    && !pulls.iter().any(|p| p.number == pull.number && p.repository == key)
-            });
-            for pull in gone.cloned().collect::<Vec<_>>() {
-                if memory.missing.insert((key.clone(), pull.number.0)) {
-                    // the second listing is asked for at once
-                    pulls.push(pull);
-                    self.hint(Hint::Repository(mirror.url().clone()));
-                } else {
-                    memory.missing.remove(&(key.clone(), pull.number.0));
-                }
+            let Ok(heads) = mirror.with(|reader: &crate::source::Reader<'_>| reader.heads()).await else {
+                unlisted.insert(short_name(mirror));
+                pulls.extend(memory.pulls.iter().filter(|pull| pull.repository == key).cloned());
+                continue;
+            };
+            let now = self.0.parts.clock.now();
+            for (pull, at) in self.pulls_of(mirror, &key, &heads).await {
+                let age = at.map_or(Duration::ZERO, |at| now.duration_since(at).unsigned_abs());
+                pulls.push(PullRequest { expired: age > expire, ..pull });
             }
         }
         let of_forge = mirrors.values().flatten().filter(|mirror| mirror.url().has_forge());
-        let more = self.forge_pulls(&mut memory.forge, config, of_forge, &memory.pulls).await;
+        let (more, silent) = self.forge_pulls(&mut memory.forge, config, of_forge, &memory.pulls).await;
         pulls.extend(more);
+        unlisted.extend(silent);
         memory.pulls = pulls;
+        unlisted
     }
 
     async fn pulls_of(
@@ -236,7 +232,7 @@ impl Reconciler {
         key: &str,
         heads: &Heads,
     ) -> Vec<(PullRequest, Option<jiff::Timestamp>)> {
-        let short_name = mirror.url().name().trim_end_matches(".git").to_owned();
+        let short_name = short_name(mirror);
         let mut pulls = Vec::new();
         for (number, head) in &heads.pulls {
             let of = head.clone();
@@ -294,6 +290,10 @@ impl Reconciler {
         };
         Ok(rows.into_iter().filter_map(parse).collect())
     }
+}
+
+pub(super) fn short_name(mirror: &Mirror) -> String {
+    mirror.url().name().trim_end_matches(".git").to_owned()
 }
 
 /// The shortest of the projects' expiries would be wrong for the others, so the longest decides what is listed;

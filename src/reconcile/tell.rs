@@ -9,7 +9,7 @@ use super::{Reconciler, chain};
 use crate::github::{want_check, want_note};
 use crate::name::Revision;
 use crate::report::{Cause, CommitOutcome, ConfigOutcome, Reporter, ServiceOutcome, State, Step, StepState};
-use crate::source::RepositoryUrl;
+use crate::source::{Mirror, RepositoryUrl};
 use crate::store::{Deployment, DeploymentFilter, ServiceRow, StoreError};
 
 /// Deployments of one commit that are looked at.
@@ -22,6 +22,12 @@ impl Reconciler {
         if let Err(error) = self.tell_commit(&url, &revision).await {
             tracing::warn!(repository = %url, error = %chain(&error), "What became of a commit could not be put into the outbox.");
         }
+    }
+
+    /// The mirror of a repository as a row of the outbox names it.
+    #[must_use]
+    pub fn mirror(&self, repo: &str) -> Option<Mirror> {
+        self.url_of(repo).map(|url| self.0.parts.mirrors.mirror(&url))
     }
 
     fn url_of(&self, repo: &str) -> Option<RepositoryUrl> {

@@ -128,7 +128,10 @@ fn is_ref(git: &Path, path: &Path) -> bool {
     if inside.extension().is_some_and(|end| end == "lock") {
         return false;
     }
-    inside.starts_with("refs") || inside == Path::new("HEAD") || inside == Path::new("packed-refs")
+    // notes are ours, and nothing is decided by them
+    (inside.starts_with("refs") && !inside.starts_with("refs/notes"))
+        || inside == Path::new("HEAD")
+        || inside == Path::new("packed-refs")
 }
 
 async fn send(watched: Arc<Mutex<Watched>>, changed: Arc<Notify>, hints: mpsc::Sender<RepositoryUrl>) {

@@ -1,0 +1,163 @@
+//! What should no longer exist, found by its records: whoever closed a pull request while nobody looked is served too.
+//!
+//! Previews go once two complete listings lack their pull request. Any other environment is held, and nothing stops.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{Hint, ReconcileError, Reconciler, Snapshot, chain};
+use crate::cluster::{self, Outcome, prune};
+use crate::desired::{self, Environment};
+use crate::name::{EnvironmentName, ProjectName, ServiceName};
+use crate::plan::{ENVIRONMENT_UNIT, Plan};
+use crate::store::ServiceRow;
+
+impl Reconciler {
+    /// Takes down previews that are no longer wanted, and holds every other environment that vanished.
+    pub(super) async fn take_down(&self, now: &Snapshot) {
+        let rows = match self.store().services(None, None).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "What should no longer exist could not be looked up; it is tried again.");
+                return;
+            }
+        };
+        let kept: BTreeSet<_> =
+            now.environments.iter().map(|e| (e.project.as_str(), e.name.as_str())).collect();
+        let mut gone: BTreeMap<(String, String), Vec<&ServiceRow>> = BTreeMap::new();
+        for row in rows.iter().filter(|row| !kept.contains(&(row.project.as_str(), row.environment.as_str())))
+        {
+            gone.entry((row.project.clone(), row.environment.clone())).or_default().push(row);
+        }
+        self.0
+            .absent
+            .lock()
+            .expect("no holder of this lock panics")
+            .retain(|environment, _| gone.contains_key(environment));
+        for (key, rows) in gone {
+            if let Err(error) = self.without(now, &key, &rows).await {
+                tracing::warn!(environment = %key.1, error = %chain(&error), "An environment could not be taken down; it is tried again.");
+            }
+        }
+    }
+
+    /// An environment that has records and should not exist.
+    async fn without(
+        &self,
+        now: &Snapshot,
+        key: &(String, String),
+        rows: &[&ServiceRow],
+    ) -> Result<(), ReconcileError> {
+        let (Ok(project), Ok(name)) = (key.0.parse::<ProjectName>(), key.1.parse::<EnvironmentName>()) else {
+            return Ok(());
+        };
+        let preview = name.as_str().starts_with("pr-");
+        let Some(stands) = now.config.projects.get(&project).filter(|_| preview) else {
+            return self.hold(now, &project, &name, rows).await;
+        };
+        let of = |short: &String| {
+            let prefix = crate::name::k8s_name(&["pr", &crate::name::k8s_name(&[short], 30)], 60);
+            name.as_str().strip_prefix(&prefix).is_some_and(|rest| rest.starts_with('-'))
+        };
+        if !now.config.absence_is_proven(&project) || now.unlisted.iter().any(of) {
+            return Ok(());
+        }
+        {
+            let mut absent = self.0.absent.lock().expect("no holder of this lock panics");
+            let first = absent.entry(key.clone()).or_insert(now.at);
+            if *first == now.at {
+                // the second listing is asked for at once
+                drop(absent);
+                self.hint(Hint::Everything);
+                return Ok(());
+            }
+        }
+        let Some(environment) = desired::former(stands, &now.environments, &name) else { return Ok(()) };
+        self.remove_preview(now, &Arc::new(environment), rows).await
+    }
+
+    async fn hold(
+        &self,
+        now: &Snapshot,
+        project: &ProjectName,
+        name: &EnvironmentName,
+        rows: &[&ServiceRow],
+    ) -> Result<(), ReconcileError> {
+        let what = if now.config.projects.contains_key(project) { "environment" } else { "project" };
+        let services: Vec<_> = rows.iter().map(|row| row.service.as_str()).collect();
+        let reason = format!("the {what} is no longer in the configuration");
+        let held = json!({"services": services, "reasons": [reason]}).to_string().into_bytes();
+        let key = format!("{project}/{name}");
+        if self.store().get("held", &key).await?.as_deref() == Some(held.as_slice()) {
+            return Ok(());
+        }
+        self.store().put("held", &key, &held).await?;
+        let event = crate::store::NewEvent {
+            project: project.to_string(),
+            environment: Some(name.to_string()),
+            service: None,
+            time: self.0.parts.clock.now(),
+            kind: "held".to_owned(),
+            actor: None,
+            message: format!("The {what} left the configuration; its removal is held and nothing stops"),
+        };
+        self.store().add_event(event).await?;
+        Ok(())
+    }
+
+    async fn remove_preview(
+        &self,
+        now: &Snapshot,
+        environment: &Arc<Environment>,
+        rows: &[&ServiceRow],
+    ) -> Result<(), ReconcileError> {
+        // a namespace that came back with the embedded cluster's own state does not carry our label yet
+        let (plan, _, handle) = self.plan_environment(now, environment).await?;
+        if let Some(unit) = plan.unit(ENVIRONMENT_UNIT) {
+            cluster::apply::apply(&handle.set, unit, true).await?;
+        }
+        for row in rows {
+            if let Ok(name) = row.service.parse::<ServiceName>() {
+                self.0.rollouts.call_off(&Self::state_key(environment, &name)).await;
+            }
+        }
+        let outcome = prune::namespace(&handle.set).await?;
+        self.close_handle(environment).await;
+        for row in rows {
+            if let Ok(name) = row.service.parse::<ServiceName>() {
+                self.forget(environment, &name, row.live_deployment.as_deref().unwrap_or_default()).await?;
+            }
+        }
+        if outcome == Outcome::Pruned {
+            let message = "The pull request is closed and its preview was removed";
+            self.event(environment, None, "removed", message).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets services that left the configuration before anything of them was in the cluster.
+    pub(super) async fn forget_strays(
+        &self,
+        environment: &Environment,
+        plan: &Plan,
+    ) -> Result<(), ReconcileError> {
+        if !environment.absence_is_proven {
+            return Ok(());
+        }
+        let (project, name) = (environment.project.as_str(), environment.name.as_str());
+        for row in self.store().services(Some(project), Some(name)).await? {
+            let Ok(service) = row.service.parse::<ServiceName>() else { continue };
+            let known = environment.services.contains_key(&service)
+                || environment.broken.contains_key(&service)
+                || plan.unit(service.as_str()).is_some();
+            let runs = self.0.rollouts.runs(&Self::state_key(environment, &service)).await;
+            if !known && !runs {
+                self.forget(environment, &service, row.live_deployment.as_deref().unwrap_or_default())
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+}
