@@ -1,0 +1,212 @@
+//! What the demo shows, told with the real program: pushes, mistakes, previews, releases, drift and kill -9.
+
+mod world;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
+
+use world::{Demo, left_over, program, until};
+
+const HELLO: &str = "<!doctype html>\n<title>Hello</title>\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_go_live_and_mistakes_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = Demo::start(&folder.path().join("demo"));
+    commits_are_live(&demo).await;
+    broken_code_leaves_the_old_version_serving(&demo).await;
+    services_come_and_go(&demo).await;
+    an_emptied_config_stops_nothing(&demo).await;
+    releases_are_commits(&demo).await;
+    drift_is_healed(&demo).await;
+    demo.end();
+}
+
+async fn commits_are_live(demo: &Demo) {
+    let revision = demo.push("web", "index.html", HELLO);
+    until("the commit is served", async || demo.get("web-shop-staging").await == (200, HELLO.to_owned()))
+        .await;
+    until("the record says so", async || demo.service("staging", "web")["revision"] == revision.as_str())
+        .await;
+    assert_ne!(demo.get("web-shop-production").await.1, HELLO, "production follows releases");
+    until("the commit has its note", async || {
+        let note = demo.note("web", &revision);
+        note.contains("staging") && note.to_lowercase().contains("live")
+    })
+    .await;
+}
+
+async fn broken_code_leaves_the_old_version_serving(demo: &Demo) {
+    let before = demo.service("staging", "api")["revision"].clone();
+    let revision = demo.push("api", "main.rs", "fn main() { let oops: u32 = \"not a number\"; }\n");
+    until("the failure is known", async || demo.service("staging", "api")["problem"].is_string()).await;
+    let row = demo.service("staging", "api");
+    assert_eq!((&row["state"], &row["revision"]), (&json!("live"), &before));
+    assert!(demo.run(&["status"]).0.contains("Failed at Build"));
+    let (why, _) = demo.run(&["why", &revision]);
+    assert!(why.contains("failed at Build") && why.contains("mismatched types"), "{why}");
+    assert_eq!(demo.get("api-shop-staging").await.0, 200);
+    until("the note says so", async || demo.note("api", &revision).contains("mismatched types")).await;
+    demo.revert("api");
+    until("it is well again", async || {
+        let row = demo.service("staging", "api");
+        row["problem"].is_null() && row["state"] == "live" && !row["message"].as_str().unwrap().contains('·')
+    })
+    .await;
+}
+
+async fn services_come_and_go(demo: &Demo) {
+    let web = std::fs::read_to_string(demo.work("config").join("projects/shop/services/web.yaml")).unwrap();
+    let second = web.replace("name: web", "name: second");
+    demo.push("config", "projects/shop/services/second.yaml", &second);
+    until("the new service answers", async || demo.get("second-shop-staging").await.0 == 200).await;
+    demo.push(
+        "config",
+        "projects/shop/services/second.yaml",
+        &second.replace("type: static", "typo: static"),
+    );
+    until("the broken file is told", async || demo.service("staging", "second")["problem"].is_string()).await;
+    assert_eq!(demo.get("second-shop-staging").await.0, 200, "what runs goes on");
+    assert!(demo.service("staging", "web")["problem"].is_null(), "the others know nothing of it");
+    demo.revert("config");
+    until("the problem is gone", async || demo.service("staging", "second")["problem"].is_null()).await;
+    demo.git("config", &["rm", "--quiet", "projects/shop/services/second.yaml"]);
+    demo.git("config", &["commit", "--quiet", "--message", "no second"]);
+    demo.git("config", &["push", "--quiet"]);
+    until("its record is gone", async || demo.service("staging", "second").is_null()).await;
+    assert_ne!(demo.get("second-shop-staging").await.0, 200);
+    assert_eq!(deployments(demo, "shop-staging").await.get_opt("second").await.unwrap(), None);
+}
+
+async fn an_emptied_config_stops_nothing(demo: &Demo) {
+    for removed in ["projects", "."] {
+        demo.git("config", &["rm", "-r", "--quiet", removed]);
+        demo.git("config", &["commit", "--quiet", "--message", "gone"]);
+        demo.git("config", &["push", "--quiet"]);
+        until("it is held, and said so", async || {
+            let status = demo.status();
+            status["trouble"].is_string() || status["held"].as_array().is_some_and(|held| held.len() == 2)
+        })
+        .await;
+        assert_eq!(demo.get("web-shop-staging").await.0, 200);
+        assert_eq!(demo.get("api-shop-production").await.0, 200);
+        demo.revert("config");
+        until("all is well again", async || {
+            let status = demo.status();
+            status["trouble"].is_null() && status["held"] == json!([]) && status["busy"] == false
+        })
+        .await;
+    }
+    let page = "<!doctype html>\n<title>After</title>\n";
+    demo.push("web", "index.html", page);
+    until("commits go on", async || demo.get("web-shop-staging").await.1 == page).await;
+}
+
+async fn releases_are_commits(demo: &Demo) {
+    let page = demo.get("web-shop-staging").await.1;
+    let before = demo.get("web-shop-production").await.1;
+    until("staging has settled", async || demo.status()["busy"] == false).await;
+    let (said, well) = demo.run(&["promote", "web", "--from", "staging", "--to", "production"]);
+    assert!(well, "{said}");
+    until("the promotion is served", async || demo.get("web-shop-production").await.1 == page).await;
+    until("the promotion is recorded", async || demo.status()["busy"] == false).await;
+    let (said, well) = demo.run(&["rollback", "web", "--environment", "production"]);
+    assert!(well, "{said}");
+    until("the release before is served", async || demo.get("web-shop-production").await.1 == before).await;
+    demo.git("config", &["pull", "--quiet", "--ff-only"]);
+    let changes = ["log", "-2", "--format=%s", "--", "projects/shop/environments/production/releases.yaml"];
+    let log = demo.git("config", &changes);
+    assert!(log.contains("web from staging to production") && log.contains("back to"), "{log}");
+}
+
+async fn deployments(demo: &Demo, namespace: &str) -> Api<Deployment> {
+    let clock = branchline::clock::Clock::system();
+    let path = demo.data.join("kubeconfig");
+    let cluster = branchline::cluster::connect::kubeconfig(&path, clock).await.unwrap();
+    Api::namespaced(cluster.client().clone(), namespace)
+}
+
+async fn drift_is_healed(demo: &Demo) {
+    let api = deployments(demo, "shop-staging").await;
+    let before = api.get("api").await.unwrap();
+    let replicas = before.spec.unwrap().replicas;
+    let patch = Patch::Merge(json!({"spec": {"replicas": 3}}));
+    api.patch("api", &PatchParams::default(), &patch).await.unwrap();
+    until("the scale is healed", async || api.get("api").await.unwrap().spec.unwrap().replicas == replicas)
+        .await;
+    api.delete("api", &DeleteParams::default()).await.unwrap();
+    until("the deletion is healed", async || {
+        let made = api.get_opt("api").await.unwrap();
+        made.is_some_and(|made| made.metadata.uid != before.metadata.uid)
+    })
+    .await;
+    until("it serves again", async || demo.get("api-shop-staging").await.0 == 200).await;
+    until("it is live again", async || {
+        demo.service("staging", "api")["state"] == "live" && demo.status()["busy"] == false
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn previews_follow_their_pull_request_also_while_nobody_looks() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = Demo::start(&folder.path().join("demo"));
+    let propose = |demo: &Demo, content: &str| {
+        demo.git("web", &["switch", "--quiet", "--force-create", "try", "main"]);
+        std::fs::write(demo.work("web").join("index.html"), content).unwrap();
+        demo.git("web", &["commit", "--quiet", "--all", "--message", "Try"]);
+        demo.git("web", &["push", "--quiet", "--force", "origin", "HEAD:refs/pull/1/head"]);
+    };
+    propose(&demo, HELLO);
+    until("the preview answers", async || demo.get("web-shop-pr-web-1").await == (200, HELLO.to_owned()))
+        .await;
+    until("its record is live", async || demo.service("pr-web-1", "web")["state"] == "live").await;
+    demo.git("web", &["push", "--quiet", "origin", ":refs/pull/1/head"]);
+    until("its record is gone", async || demo.service("pr-web-1", "web").is_null()).await;
+    assert_ne!(demo.get("web-shop-pr-web-1").await.0, 200);
+    propose(&demo, HELLO);
+    until("it is back", async || demo.service("pr-web-1", "web")["state"] == "live").await;
+
+    let pages = [demo.deployments("staging", "web").await, demo.deployments("production", "api").await];
+    let work = demo.work("web");
+    let data = demo.kill();
+    until("nothing outlives the server", async || left_over(&data).is_empty()).await;
+    crate::git::git(&work, &["push", "--quiet", "origin", ":refs/pull/1/head"]);
+    let demo = Demo::start(&data);
+    until("the preview that was closed meanwhile is gone", async || {
+        demo.service("pr-web-1", "web").is_null()
+    })
+    .await;
+    for service in demo.status()["services"].as_array().unwrap() {
+        assert_eq!(service["state"], "live", "{service}");
+        assert!(service["problem"].is_null(), "{service}");
+    }
+    for host in ["web-shop-staging", "api-shop-staging", "web-shop-production", "api-shop-production"] {
+        until("it serves again", async || demo.get(host).await.0 == 200).await;
+    }
+    let again = [demo.deployments("staging", "web").await, demo.deployments("production", "api").await];
+    assert_eq!(again, pages, "the same input is deployed once");
+    demo.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_answers_500_makes_the_demo_fail() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("demo");
+    let demo = Demo::start(&data);
+    let main = std::fs::read_to_string(demo.work("api").join("main.rs")).unwrap();
+    let broken = main.replace("\"200 OK\", app.about()", "\"500 Internal Server Error\", app.about()");
+    assert_ne!(main, broken);
+    demo.push("api", "main.rs", &broken);
+    demo.end();
+    let output = program(&data)
+        .args(["demo", "--once", "-o", "json", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(&data)
+        .output()
+        .unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &said["settled"]), (Some(1), &json!(false)), "{said:#}");
+    assert_eq!(left_over(&data), Vec::<String>::new());
+}

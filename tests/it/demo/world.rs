@@ -1,0 +1,201 @@
+//! The real program as `branchline demo`, and what a person sees of it.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::git::git;
+
+/// How long anything may take on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A demo that runs.
+pub(super) struct Demo {
+    pub(super) data: PathBuf,
+    child: Child,
+    server: String,
+    proxy: String,
+    http: reqwest::Client,
+}
+
+/// The program with nothing of this machine's settings.
+pub(super) fn program(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_branchline"));
+    command.env_clear().stdin(Stdio::null());
+    for name in ["PATH", "HOME", "RUSTUP_HOME", "CARGO_HOME", "RUSTUP_TOOLCHAIN"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command.env("XDG_CONFIG_HOME", data.with_extension("settings"));
+    command
+}
+
+impl Demo {
+    /// Starts it, and waits until it says that it has settled.
+    pub(super) fn start(data: &Path) -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let mut child = program(data)
+            .args(["demo", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = mpsc::channel();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let (mut server, mut proxy) = (None, None);
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let line = lines.recv_timeout(until.saturating_duration_since(Instant::now()));
+            let line = line.expect("the demo settles");
+            if let Some(rest) = line.strip_prefix("The dashboard ") {
+                server = Some(rest.trim().to_owned());
+            }
+            if let Some((_, port)) = line.split_once(".localhost:") {
+                proxy = Some(format!("http://127.0.0.1:{}/", port.trim()));
+            }
+            if line.starts_with("Settled in ") {
+                break;
+            }
+        }
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
+        let (server, proxy) = (server.unwrap(), proxy.unwrap());
+        Self { data: data.canonicalize().unwrap(), child, server, proxy, http }
+    }
+
+    /// Runs a verb; gives what it prints and whether it went well.
+    pub(super) fn run(&self, arguments: &[&str]) -> (String, bool) {
+        let token = std::fs::read_to_string(self.data.join("token")).unwrap();
+        let output = program(&self.data)
+            .args(arguments)
+            .args(["-p", "shop"])
+            .env("BRANCHLINE_SERVER", &self.server)
+            .env("BRANCHLINE_TOKEN", token.trim())
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (String::from_utf8_lossy(&said).into_owned(), output.status.success())
+    }
+
+    /// The whole status.
+    pub(super) fn status(&self) -> Value {
+        let (said, well) = self.run(&["status", "-o", "json"]);
+        assert!(well, "{said}");
+        serde_json::from_str(&said).unwrap()
+    }
+
+    /// The record of a service, `null` where there is none.
+    pub(super) fn service(&self, environment: &str, service: &str) -> Value {
+        let status = self.status();
+        let mut rows = status["services"].as_array().unwrap().iter();
+        let found = rows.find(|row| row["environment"] == environment && row["service"] == service);
+        found.cloned().unwrap_or_default()
+    }
+
+    /// The front page at a host, through the proxy: status and body.
+    pub(super) async fn get(&self, host: &str) -> (u16, String) {
+        let request = self.http.get(&self.proxy).header("host", format!("{host}.localhost"));
+        match request.send().await {
+            Ok(answer) => (answer.status().as_u16(), answer.text().await.unwrap_or_default()),
+            Err(_) => (0, String::new()),
+        }
+    }
+
+    /// The deployments of a service, newest first.
+    pub(super) async fn deployments(&self, environment: &str, service: &str) -> Vec<Value> {
+        let token = std::fs::read_to_string(self.data.join("token")).unwrap();
+        let url = format!(
+            "{}/api/v1/deployments?project=shop&environment={environment}&service={service}",
+            self.server
+        );
+        let answer = self.http.get(url).bearer_auth(token.trim()).send().await.unwrap();
+        answer.json::<Value>().await.unwrap()["deployments"].as_array().unwrap().clone()
+    }
+
+    pub(super) fn work(&self, name: &str) -> PathBuf {
+        self.data.join("work").join(name)
+    }
+
+    /// Runs git in a working clone.
+    pub(super) fn git(&self, name: &str, arguments: &[&str]) -> String {
+        git(&self.work(name), arguments)
+    }
+
+    /// Writes a file of a working clone, commits and pushes it; gives the revision.
+    pub(super) fn push(&self, name: &str, file: &str, content: &str) -> String {
+        self.git(name, &["pull", "--quiet", "--ff-only"]);
+        std::fs::write(self.work(name).join(file), content).unwrap();
+        self.git(name, &["add", "--all"]);
+        self.git(name, &["commit", "--quiet", "--message", &format!("change {file}")]);
+        self.git(name, &["push", "--quiet"]);
+        self.git(name, &["rev-parse", "HEAD"])
+    }
+
+    /// The note on a commit in a repository; empty where there is none.
+    pub(super) fn note(&self, name: &str, revision: &str) -> String {
+        let repository = self.data.join("git").join(format!("{name}.git"));
+        let mut git = Command::new("git");
+        git.arg("-C").arg(repository).args(["notes", "--ref=branchline", "show", revision]);
+        String::from_utf8(git.output().unwrap().stdout).unwrap()
+    }
+
+    /// Undoes the last commit of a working clone.
+    pub(super) fn revert(&self, name: &str) {
+        self.git(name, &["revert", "--no-edit", "HEAD"]);
+        self.git(name, &["push", "--quiet"]);
+    }
+
+    /// Ends it as a person would, and checks that nothing runs on.
+    pub(super) fn end(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(self.child.wait().unwrap().success());
+        assert_eq!(left_over(&self.data), Vec::<String>::new());
+    }
+
+    /// kill -9.
+    pub(super) fn kill(mut self) -> PathBuf {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.data.clone()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // after a failed test; what it supervises ends with it
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The command lines of processes that name the data folder or run in it.
+pub(super) fn left_over(data: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        let inside = std::fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(data));
+        if entry.file_name().to_string_lossy().parse::<u32>().is_ok()
+            && !command.is_empty()
+            && (inside || command.contains(data.to_str().unwrap()))
+        {
+            found.push(command);
+        }
+    }
+    found
+}
+
+/// Waits until something is so.
+pub(super) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
