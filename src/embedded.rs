@@ -92,7 +92,9 @@ impl Embedded {
         }
         api.persisted
             .restore(|kind, key, object| {
-                add_namespace(&api, &key.namespace);
+                if !key.namespace.is_empty() {
+                    add_namespace(&api, &key.namespace);
+                }
                 // two entries of one key cannot be: the store's keys are unique
                 let _ = api.storage.create(kind, key, object);
             })

@@ -1,4 +1,5 @@
-//! What must survive a restart: `Secret`s, and the `ConfigMap`s that are `ApplySet` parents (KEP-3659).
+//! What must survive a restart: `Secret`s, the `ConfigMap`s that are `ApplySet` parents (KEP-3659), and namespaces that
+//! somebody manages.
 //!
 //! Everything else comes back from Git. Sealing is the business of whoever gives the [`StateStore`].
 
@@ -16,8 +17,8 @@ pub struct StateError(pub String);
 /// What the answer of [`StateStore::load_all`] holds.
 pub type KeptObjects = Vec<(String, Vec<u8>)>;
 
-/// Where objects are kept over a restart: bytes by key. Keys are `Secret/NAMESPACE/NAME` and
-/// `ConfigMap/NAMESPACE/NAME`; bytes are the object as JSON and hold secrets.
+/// Where objects are kept over a restart: bytes by key. Keys are `Secret/NAMESPACE/NAME`,
+/// `ConfigMap/NAMESPACE/NAME` and `Namespace//NAME`; bytes are the object as JSON and hold secrets.
 pub trait StateStore: Send + Sync {
     /// Everything that is kept.
     fn load_all(&self) -> BoxFuture<'_, Result<KeptObjects, StateError>>;
@@ -47,6 +48,7 @@ impl StateStore for KeepNothing {
 
 /// The label of an ApplySet parent.
 const APPLYSET_ID: &str = "applyset.kubernetes.io/id";
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// Follows changes of what must be kept.
 pub(crate) struct Persisted {
@@ -66,11 +68,18 @@ impl Persisted {
         mut put: impl FnMut(&'static Kind, Key, Value),
     ) -> Result<(), StateError> {
         let mut kept = self.kept.lock().await;
-        for (key, bytes) in self.store.load_all().await? {
+        let mut all = self.store.load_all().await?;
+        // before what is in them, which would make bare ones
+        all.sort_by_key(|(key, _)| !key.starts_with("Namespace/"));
+        for (key, bytes) in all {
             let object: Value = serde_json::from_slice(&bytes)
                 .map_err(|error| StateError(format!("what is kept under {key} is no object: {error}")))?;
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            let kind = named(if object["kind"] == "Secret" { "Secret" } else { "ConfigMap" });
+            let kind = named(match object["kind"].as_str() {
+                Some("Secret") => "Secret",
+                Some("Namespace") => "Namespace",
+                _ => "ConfigMap",
+            });
             let place = Key {
                 namespace: text(&object["metadata"]["namespace"]),
                 name: text(&object["metadata"]["name"]),
@@ -88,7 +97,7 @@ impl Persisted {
         object: &Value,
         storage: &Storage,
     ) -> Result<(), StateError> {
-        if !matches!(kind.kind, "Secret" | "ConfigMap") {
+        if !matches!(kind.kind, "Secret" | "ConfigMap" | "Namespace") {
             return Ok(());
         }
         let metadata = &object["metadata"];
@@ -113,5 +122,11 @@ impl Persisted {
 }
 
 fn must_survive(kind: &Kind, object: &Value) -> bool {
-    kind.kind == "Secret" || object["metadata"]["labels"].get(APPLYSET_ID).is_some()
+    let labels = &object["metadata"]["labels"];
+    match kind.kind {
+        "Secret" => true,
+        // whoever made it must know it again as its own
+        "Namespace" => labels.get(MANAGED_BY).is_some(),
+        _ => labels.get(APPLYSET_ID).is_some(),
+    }
 }
