@@ -1,0 +1,280 @@
+//! How the records change when a rollout ends, or when nothing can be rolled out at all.
+
+use serde_json::json;
+
+use super::{Begun, ENDED, Failure, LINES, ServiceState, live_on, repo_of, revision_of, short, state};
+use crate::desired::{Environment, Service, Wanted};
+use crate::name::ServiceName;
+use crate::plan::{Plan, Verdict};
+use crate::reconcile::attempt::Refusal;
+use crate::reconcile::rollout::Work;
+use crate::reconcile::{ReconcileError, Reconciler};
+use crate::store::{NewLine, StoreError};
+
+impl Reconciler {
+    /// What kept a newer state from going live is gone, and what is live is what Git says.
+    pub(super) async fn record_recovered(&self, work: &Work) -> Result<(), StoreError> {
+        self.put_row(&work.environment, &work.name, |row, detail| {
+            if detail.problem.take().is_some() && row.state == "live" {
+                row.message = live_on(detail.revision.as_deref());
+            }
+            detail.failed_digest = None;
+        })
+        .await
+    }
+    pub(in crate::reconcile) async fn record_live(
+        &self,
+        work: &Work,
+        begun: &Begun,
+    ) -> Result<(), ReconcileError> {
+        if work.unit.gone {
+            self.forget(&work.environment, &work.name, &begun.id).await?;
+            self.event(
+                &work.environment,
+                Some(&work.name),
+                "removed",
+                "The service left the configuration and was removed",
+            )
+            .await?;
+            return Ok(());
+        }
+        let row = self.row(&work.environment, &work.name).await?;
+        let previous = row.and_then(|row| row.live_deployment).filter(|id| *id != begun.id);
+        if !begun.heals {
+            self.end(&begun.id, "live", None).await?;
+            if let Some(previous) = previous {
+                self.end(&previous, "replaced", None).await?;
+            }
+        }
+        let Some(prepared) = &work.prepared else { return Ok(()) };
+        let service = &prepared.service;
+        let revision = revision_of(service);
+        let headline = live_on(revision.as_deref());
+        self.put_row(&work.environment, &work.name, |row, detail| {
+            "live".clone_into(&mut row.state);
+            row.message = headline;
+            row.live_deployment = Some(begun.id.clone());
+            *detail = ServiceState {
+                revision: revision.clone(),
+                digest: Some(prepared.digest),
+                failed_digest: None,
+                url: service.url.clone(),
+                kind: Some(service.kind),
+                image: prepared.image.clone(),
+                problem: None,
+                repo: repo_of(service),
+            };
+        })
+        .await?;
+        let id = begun.id.clone();
+        work.handle
+            .set
+            .change(work.name.as_str(), |record| {
+                record.revision = revision;
+                record.deployment = Some(id);
+            })
+            .await?;
+        if !begun.heals {
+            self.verdict(work, "deployed", None).await?;
+        }
+        Ok(())
+    }
+    pub(in crate::reconcile) async fn record_superseded(
+        &self,
+        work: &Work,
+        begun: &Begun,
+    ) -> Result<(), ReconcileError> {
+        if !begun.heals && !begun.id.is_empty() {
+            let ended =
+                self.store().deployment(&begun.id).await?.is_some_and(|d| ENDED.contains(&d.state.as_str()));
+            if !ended {
+                self.end(&begun.id, "superseded", None).await?;
+            }
+            self.verdict(work, "superseded", None).await?;
+        }
+        Ok(())
+    }
+    pub(in crate::reconcile) async fn record_failed(
+        &self,
+        work: &Work,
+        begun: &Begun,
+        failure: &Failure,
+    ) -> Result<(), ReconcileError> {
+        let message = self.0.parts.redactor.redact(&failure.message);
+        tracing::info!(service = %work.name, environment = %work.environment.name, step = failure.step, error = %message, "A rollout failed.");
+        if !begun.id.is_empty() && !begun.heals {
+            if !failure.log.is_empty() && failure.step == "Health" {
+                let time = self.now();
+                let lines = failure.log.iter().map(|line| NewLine {
+                    stream: "pod".to_owned(),
+                    time,
+                    line: line.clone(),
+                });
+                self.store().append_log(&begun.id, failure.step, lines.collect()).await?;
+            }
+            self.put_step(begun, failure.step, "failed", Some(&message)).await?;
+            let (text, hint) = message
+                .split_once("hint: ")
+                .map_or((message.as_str(), None), |(text, hint)| (text, Some(hint)));
+            self.end(&begun.id, "failed", Some((text.trim_end_matches([' ', ';', '\n']), hint))).await?;
+        }
+        let digest = work.prepared.as_ref().map(|prepared| prepared.digest);
+        let headline = format!("Failed at {}: {}", failure.step, message.lines().next().unwrap_or_default());
+        let service = work.prepared.as_ref().map(|prepared| prepared.service.clone());
+        self.put_row(&work.environment, &work.name, |row, detail| {
+            detail.problem = Some(message.clone());
+            if !failure.platform {
+                detail.failed_digest = digest;
+            }
+            if row.live_deployment.is_none() {
+                "crashed".clone_into(&mut row.state);
+                row.message.clone_from(&headline);
+                detail.kind = service.as_ref().map(|service| service.kind);
+                detail.url = service.as_ref().and_then(|service| service.url.clone());
+                detail.repo = service.as_ref().and_then(|service| repo_of(service));
+            } else {
+                row.message = format!("Live on {} · {headline}", short(detail.revision.as_deref()));
+            }
+        })
+        .await?;
+        let mut detail = message;
+        for line in failure.log.iter().rev().take(LINES).rev() {
+            detail.push_str("\n  ");
+            detail.push_str(&self.0.parts.redactor.redact(line));
+        }
+        self.verdict(work, &format!("failed at {}", failure.step), Some(detail)).await?;
+        Ok(())
+    }
+    /// A service that cannot be rendered: the deployment fails before it begins, and what runs goes on.
+    pub(in crate::reconcile) async fn record_refusal(
+        &self,
+        work: &Work,
+        refusal: &Refusal,
+    ) -> Result<(), ReconcileError> {
+        let Some(prepared) = &work.prepared else { return Ok(()) };
+        let row = self.row(&work.environment, &work.name).await?;
+        if row.as_ref().map(state).unwrap_or_default().failed_digest == Some(prepared.digest) {
+            return Ok(());
+        }
+        let was_live = row.is_some_and(|row| row.live_deployment.is_some());
+        let id = self.new_deployment(work, prepared.digest, "planning", was_live).await?.id;
+        let failure = Failure {
+            step: refusal.step,
+            message: refusal.message.clone(),
+            log: Vec::new(),
+            platform: false,
+        };
+        self.record_failed(work, &Begun { id, heals: false }, &failure).await
+    }
+    /// A service of which nobody can say what it should be: it is left as it is, and its record says why.
+    pub(in crate::reconcile) async fn record_broken(&self, work: &Work) -> Result<(), ReconcileError> {
+        let why = work.unit.broken.clone().unwrap_or_default();
+        if let Some(Service { state: Wanted::Waiting, .. }) = work.environment.services.get(&work.name) {
+            return Ok(());
+        }
+        self.put_row(&work.environment, &work.name, |row, detail| {
+            let first = why.lines().next().unwrap_or_default();
+            row.message = match &row.live_deployment {
+                Some(_) => format!("Live on {} · {first}", short(detail.revision.as_deref())),
+                None => first.to_owned(),
+            };
+            detail.problem = Some(why.clone());
+        })
+        .await?;
+        Ok(())
+    }
+    /// Services that have nothing to run.
+    pub(in crate::reconcile) async fn record_quiet(
+        &self,
+        environment: &Environment,
+    ) -> Result<(), ReconcileError> {
+        for service in environment.services.values() {
+            let (state, message) = match &service.state {
+                Wanted::NotReleased => (
+                    "notReleased",
+                    "Nothing is pinned here yet: `branchline promote` pins a release".to_owned(),
+                ),
+                Wanted::Waiting => ("pending", "It waits for `branchline deploy`".to_owned()),
+                _ => continue,
+            };
+            self.put_row(environment, &service.name, |row, detail| {
+                if row.live_deployment.is_none() {
+                    state.clone_into(&mut row.state);
+                    row.message = message;
+                    detail.problem = None;
+                    detail.kind = Some(service.kind);
+                    detail.repo = repo_of(service);
+                }
+            })
+            .await?;
+        }
+        for name in environment.broken.keys() {
+            let problem = environment.broken[name].first().map(ToString::to_string).unwrap_or_default();
+            self.put_row(environment, name, |_, detail| detail.problem = Some(problem)).await?;
+        }
+        Ok(())
+    }
+    /// An attempt that could not be made: the records say so, and keep their state.
+    pub(in crate::reconcile) async fn record_stopped(&self, environment: &Environment, why: &str) {
+        for name in environment.services.keys() {
+            let result =
+                self.put_row(environment, name, |_, detail| detail.problem = Some(why.to_owned())).await;
+            if let Err(error) = result {
+                tracing::error!(error = %crate::reconcile::chain(&error), "The reason of a stopped attempt could not be recorded.");
+                return;
+            }
+        }
+    }
+    /// What the brake holds, for pages, the command line and whoever answers.
+    pub(in crate::reconcile) async fn record_held(
+        &self,
+        environment: &Environment,
+        plan: &Plan,
+    ) -> Result<(), ReconcileError> {
+        let key = format!("{}/{}", environment.project, environment.name);
+        match &plan.verdict {
+            Verdict::Go => {
+                self.store().remove("held", &key).await?;
+            }
+            Verdict::Held(held) => {
+                let text = json!({"plan": held.plan, "services": held.services, "text": plan.to_string(), "reasons": held.reasons});
+                let bytes = text.to_string().into_bytes();
+                let known = self.store().get("held", &key).await?;
+                if known.as_deref() != Some(&bytes) {
+                    self.store().put("held", &key, &bytes).await?;
+                    let message = format!(
+                        "The removal of {} is held: `branchline approve {}`",
+                        held.services.join(", "),
+                        held.plan.short()
+                    );
+                    self.event(environment, None, "held", &message).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+    /// Notes that a service is no longer as it was when it went live, or is well again.
+    pub(in crate::reconcile) async fn record_health(
+        &self,
+        environment: &Environment,
+        service: &ServiceName,
+        trouble: Option<&str>,
+    ) -> Result<(), StoreError> {
+        self.put_row(environment, service, |row, detail| match trouble {
+            Some(why) if row.live_deployment.is_some() => {
+                "degraded".clone_into(&mut row.state);
+                row.message = format!(
+                    "Live on {} · {}",
+                    short(detail.revision.as_deref()),
+                    why.lines().next().unwrap_or_default()
+                );
+            }
+            None if row.state == "degraded" => {
+                "live".clone_into(&mut row.state);
+                row.message = format!("Live on {}", short(detail.revision.as_deref()));
+            }
+            _ => {}
+        })
+        .await
+    }
+}
