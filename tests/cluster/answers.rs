@@ -3,8 +3,8 @@
 //! The snapshots are the real server's: run with `BRANCHLINE_TEST_REQUIRE=kubernetes` and `INSTA_UPDATE=always`
 //! after adding a request, and again without updating.
 
-use crate::apply::deployment;
-use crate::harness::{MERGE, STRATEGIC, World, comparable, on_every_server};
+use crate::cluster::apply::deployment;
+use crate::cluster::harness::{MERGE, STRATEGIC, World, comparable, on_every_server};
 use http::Method;
 use serde_json::{Value, json};
 use std::fmt::Write as _;

@@ -1,7 +1,7 @@
 //! Server-side apply: ownership, conflicts, force, removal, validation of fields.
 
-use crate::harness::{World, comparable, on_every_server};
-use crate::objects::config;
+use crate::cluster::harness::{World, comparable, on_every_server};
+use crate::cluster::objects::config;
 use serde_json::{Value, json};
 
 pub(crate) fn deployment(name: &str) -> Value {
@@ -94,7 +94,7 @@ fn an_apply_that_is_none_is_refused_in_the_servers_words() {
         let message = async |resource: &str, manager: &str, object: Value| {
             let name = object["metadata"]["name"].as_str().unwrap_or("c").to_owned();
             let path = format!("{}/{name}?fieldManager={manager}", world.path(resource));
-            let answer = world.patch(&path, crate::harness::APPLY, &object).await;
+            let answer = world.patch(&path, crate::cluster::harness::APPLY, &object).await;
             (answer.code, answer.body["message"].as_str().unwrap_or_default().to_owned())
         };
         let mut unknown = deployment("web");

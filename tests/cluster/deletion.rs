@@ -1,8 +1,8 @@
 //! Deletion: preconditions, finalizers, propagation, namespaces, collections.
 
-use crate::apply::deployment;
-use crate::harness::{MERGE, World, comparable, on_every_server};
-use crate::objects::config;
+use crate::cluster::apply::deployment;
+use crate::cluster::harness::{MERGE, World, comparable, on_every_server};
+use crate::cluster::objects::config;
 use serde_json::{Value, json};
 
 async fn create(world: &World, name: &str) -> (String, Value) {

@@ -5,12 +5,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 #![expect(clippy::disallowed_methods, reason = "a test is told by the environment which server it may use")]
 
-mod answers;
-mod apply;
-mod deletion;
-mod harness;
-mod objects;
-mod room;
-mod schema;
-mod twin;
-mod watching;
+// `cargo test cluster` selects tests by their paths
+#[path = "suite.rs"]
+mod cluster;

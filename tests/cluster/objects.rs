@@ -1,6 +1,6 @@
 //! Objects: create, read, replace, patch, list.
 
-use crate::harness::{JSON_PATCH, MERGE, World, on_every_server};
+use crate::cluster::harness::{JSON_PATCH, MERGE, World, on_every_server};
 use serde_json::{Value, json};
 
 pub(crate) fn config(name: &str, data: Value) -> Value {

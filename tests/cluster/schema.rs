@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::harness::{World, real_server_required, servers};
+use crate::cluster::harness::{World, real_server_required, servers};
 
 /// The kinds that the templates use and the embedded API serves.
 const KINDS: [(&str, &[&str]); 10] = [

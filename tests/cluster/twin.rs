@@ -13,7 +13,7 @@ use futures::{StreamExt as _, future, stream};
 use serde_json::{Value, json};
 
 use self::story::{Step, Story};
-use crate::harness::{Answer, World, comparable, real_server_required, servers, suffix};
+use crate::cluster::harness::{Answer, World, comparable, real_server_required, servers, suffix};
 
 #[test]
 fn the_embedded_and_the_real_server_make_the_same_of_every_story() {

@@ -1,7 +1,7 @@
 //! Watches: what they show, where they go on, and when they cannot.
 
-use crate::harness::{MERGE, World, embedded, on_every_server};
-use crate::objects::config;
+use crate::cluster::harness::{MERGE, World, embedded, on_every_server};
+use crate::cluster::objects::config;
 use futures::{AsyncBufReadExt as _, Stream, StreamExt as _, TryStreamExt as _};
 use http::Request;
 use serde_json::{Value, json};

@@ -12,7 +12,7 @@ use branchline::plan::{self, Brake, Plan, Request, Scope, Unit, Wanted};
 use branchline::render::manifest::{Manifest, ObjectKey};
 use serde_json::{Value, json};
 
-use crate::harness;
+use crate::cluster::harness;
 
 /// The instance that tests apply as.
 pub(crate) const INSTANCE: &str = "test-instance";

@@ -33,7 +33,7 @@ pub(crate) const KINDS: [Kind; 10] = [
 ];
 
 impl Kind {
-    /// The resource as [`World::path`](crate::harness::World::path) names it.
+    /// The resource as [`World::path`](crate::cluster::harness::World::path) names it.
     pub(crate) fn resource(&self) -> String {
         format!("{}/{}", self.api_version, self.plural)
     }

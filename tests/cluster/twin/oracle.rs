@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::story::{Step, Story};
 use super::{CONTROLLER, owners, seeds};
-use crate::harness::{Answer, World, on_every_server};
+use crate::cluster::harness::{Answer, World, on_every_server};
 
 const NOW: &str = "2026-01-01T00:00:00Z";
 

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::config::{KINDS, Kind};
 use super::random::Random;
-use crate::harness::{APPLY, Answer, MERGE, World};
+use crate::cluster::harness::{APPLY, Answer, MERGE, World};
 
 /// What is done with one object.
 #[derive(Clone, Debug)]
