@@ -29,6 +29,7 @@ use crate::telemetry::Metrics;
 pub mod api;
 pub mod body;
 mod budget;
+pub mod dashboard;
 mod door;
 mod drain;
 pub mod error;

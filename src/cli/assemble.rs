@@ -263,7 +263,9 @@ impl Here<'_> {
             limits: server::Limits::default(),
         };
         let state = ServerState::new(store.clone(), self.clock.clone(), metrics, inbox, settings);
-        let routes = Routes::base(&state).and(server::api::routes(&state, reconciler));
+        let routes = Routes::base(&state)
+            .and(server::api::routes(&state, reconciler))
+            .and(server::dashboard::routes(&state, reconciler));
         let server = Server::bind(self.settings.listen, state).await?;
         let address = server.address();
         let (tasks, stop) = (self.tasks.clone(), self.stop.clone());

@@ -8,6 +8,7 @@
 mod build;
 mod cli;
 mod config;
+mod dashboard;
 mod demo;
 mod desired;
 mod embedded_api;

@@ -76,7 +76,7 @@ pub(super) async fn projects(reconciler: &Reconciler) -> Result<Value, Problem> 
 }
 
 /// The status of a project: building while anything moves, failed while anything is broken.
-fn word(rows: &[&ServiceRow]) -> &'static str {
+pub(in crate::server) fn word(rows: &[&ServiceRow]) -> &'static str {
     let broken = |row: &&ServiceRow| {
         let problem = row.detail.as_ref().is_some_and(|detail| detail["problem"].is_string());
         problem || ["crashed", "degraded"].contains(&row.state.as_str())

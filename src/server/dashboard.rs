@@ -1,0 +1,223 @@
+//! The pages for people: Projects, Project, Service, Deployment, and the live log of a deployment.
+//!
+//! Pages are rendered here, whole, and say everything with scripts off. The one script only adds what a page
+//! cannot do by itself: it asks for the page again every few seconds and puts what changed in its place, and it
+//! follows a log over a WebSocket. A page knows what the store and the last survey say; it changes nothing.
+
+mod assets;
+mod badge;
+mod deployment;
+mod link;
+mod live;
+mod project;
+mod projects;
+mod service;
+mod time;
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+use warp::{Filter, Reply};
+
+use self::assets::Assets;
+use super::{Problem, ServerState};
+use crate::clock::Clock;
+use crate::reconcile::{Reconciler, Snapshot, chain};
+use crate::render::{RenderError, html};
+use crate::store::{Store, StoreError};
+
+/// How often an open page asks for news, in seconds.
+const REFRESH: u32 = 3;
+/// The templates, by their names.
+const TEMPLATES: [(&str, &str); 8] = [
+    ("layout", include_str!("../../templates/dashboard/layout.hbs")),
+    ("badge", include_str!("../../templates/dashboard/badge.hbs")),
+    ("deployments", include_str!("../../templates/dashboard/deployments.hbs")),
+    ("projects", include_str!("../../templates/dashboard/projects.hbs")),
+    ("project", include_str!("../../templates/dashboard/project.hbs")),
+    ("service", include_str!("../../templates/dashboard/service.hbs")),
+    ("deployment", include_str!("../../templates/dashboard/deployment.hbs")),
+    ("error", include_str!("../../templates/dashboard/error.hbs")),
+];
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+enum PageError {
+    /// Nothing has this name.
+    #[error("{0}")]
+    Missing(String),
+    /// The store does not answer.
+    #[error("the store does not answer")]
+    Store(#[from] StoreError),
+    /// A template and its values do not fit.
+    #[error("the page cannot be rendered")]
+    Render(#[from] RenderError),
+}
+
+/// A page before its frame.
+struct Page {
+    template: &'static str,
+    title: String,
+    crumbs: Vec<Crumb>,
+    view: Value,
+}
+
+/// A step of the way to a page; its last one is the page itself.
+#[derive(serde::Serialize)]
+struct Crumb {
+    name: String,
+    href: Option<String>,
+}
+
+impl Crumb {
+    fn new(name: &str, href: impl Into<Option<String>>) -> Self {
+        Self { name: name.to_owned(), href: href.into() }
+    }
+}
+
+/// What all pages share. Clones share it too.
+#[derive(Clone)]
+struct Dashboard(Arc<Inner>);
+
+struct Inner {
+    pages: html::Pages,
+    assets: Assets,
+    reconciler: Reconciler,
+    clock: Clock,
+}
+
+/// The pages, their files and the live log.
+///
+/// # Panics
+/// When a template of ours is no Handlebars, which a test excludes.
+#[must_use]
+pub fn routes(state: &ServerState, reconciler: &Reconciler) -> BoxedFilter<(Response,)> {
+    let pages = html::Pages::new(TEMPLATES).expect("our own templates compile");
+    let assets = Assets::new();
+    let files = assets::routes(&assets);
+    let inner = Inner { pages, assets, reconciler: reconciler.clone(), clock: state.clock.clone() };
+    let dashboard = Dashboard(Arc::new(inner));
+    let with = {
+        let dashboard = dashboard.clone();
+        warp::any().map(move || dashboard.clone())
+    };
+    let projects = warp::path::end()
+        .and(warp::get())
+        .and(with.clone())
+        .then(|d: Dashboard| async move { d.reply(projects::page(&d).await) });
+    let project = warp::path!("projects" / String)
+        .and(warp::get())
+        .and(with.clone())
+        .then(|name: String, d: Dashboard| async move { d.reply(project::page(&d, &name).await) });
+    let service = warp::path!("projects" / String / "environments" / String / "services" / String)
+        .and(warp::get())
+        .and(with.clone())
+        .then(|p: String, e: String, s: String, d: Dashboard| async move {
+            d.reply(service::page(&d, &p, &e, &s).await)
+        });
+    let deployment = warp::path!("deployments" / String)
+        .and(warp::get())
+        .and(warp::query::<deployment::Range>())
+        .and(with.clone())
+        .then(|id: String, range: deployment::Range, d: Dashboard| async move {
+            d.reply(deployment::page(&d, &id, &range).await)
+        });
+    let log = warp::path!("deployments" / String / "log.txt")
+        .and(warp::get())
+        .and(warp::query::<deployment::Range>())
+        .and(with)
+        .then(|id: String, range, d: Dashboard| async move { deployment::text(&d, &id, &range).await });
+    let pages =
+        projects.or(project).unify().or(service).unify().or(deployment).unify().or(log).unify().boxed();
+    pages.or(files).unify().or(live::routes(state)).unify().boxed()
+}
+
+impl Dashboard {
+    fn store(&self) -> &Store {
+        self.0.reconciler.store()
+    }
+
+    fn reconciler(&self) -> &Reconciler {
+        &self.0.reconciler
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.0.reconciler.snapshot().borrow().clone()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// The page in its frame, or a page that says why there is none.
+    fn reply(&self, page: Result<Page, PageError>) -> Response {
+        let (status, page) = match page {
+            Ok(page) => (StatusCode::OK, page),
+            Err(error) => excuse(&error),
+        };
+        match self.render(page) {
+            Ok(text) => {
+                let mut response = text.into_response();
+                *response.status_mut() = status;
+                let html = HeaderValue::from_static("text/html; charset=utf-8");
+                response.headers_mut().insert(CONTENT_TYPE, html);
+                response
+            }
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "A page could not be rendered.");
+                Problem::internal().into_response()
+            }
+        }
+    }
+
+    fn render(&self, page: Page) -> Result<String, PageError> {
+        let mut values = page.view;
+        let now = self.now();
+        values["frame"] = json!({
+            "title": page.title,
+            "crumbs": page.crumbs,
+            "style": self.0.assets.style(),
+            "script": self.0.assets.script(),
+            "icon": self.0.assets.icon(),
+            "refresh": REFRESH,
+            "trouble": self.snapshot().trouble,
+            "now": now.to_string(),
+            "clock": time::clock(now),
+        });
+        Ok(self.0.pages.render(page.template, &values)?)
+    }
+}
+
+/// The page in the place of one that cannot be made.
+fn excuse(error: &PageError) -> (StatusCode, Page) {
+    let (status, title, detail) = match error {
+        PageError::Missing(what) => (StatusCode::NOT_FOUND, "Nothing is here", what.clone()),
+        PageError::Store(cause) => {
+            tracing::error!(error = %chain(cause), "The store failed while a page was made.");
+            let detail = "The store does not answer now. The page asks again by itself.";
+            (StatusCode::SERVICE_UNAVAILABLE, "Not available now", detail.to_owned())
+        }
+        PageError::Render(_) => {
+            tracing::error!(error = %chain(error), "A page could not be rendered.");
+            let detail = "Something went wrong on our side; the server's log says what.";
+            (StatusCode::INTERNAL_SERVER_ERROR, "Not available", detail.to_owned())
+        }
+    };
+    let crumbs = vec![Crumb::new("Projects", "/".to_owned()), Crumb::new(title, None)];
+    (status, Page { template: "error", title: title.to_owned(), crumbs, view: json!({ "detail": detail }) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_templates_compile() {
+        assert!(html::Pages::new(TEMPLATES).is_ok());
+    }
+}

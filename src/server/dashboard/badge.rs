@@ -1,0 +1,93 @@
+//! Badges: an icon and a word, from the one table of states.
+
+use serde::Serialize;
+
+use crate::report::{ProjectStatus, State};
+
+/// What stands beside a name. The tone only colours what the word says already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Badge {
+    icon: &'static str,
+    word: String,
+    tone: &'static str,
+}
+
+impl Badge {
+    fn new(icon: &'static str, word: impl Into<String>, tone: &'static str) -> Self {
+        Self { icon, word: word.into(), tone }
+    }
+}
+
+/// The badge of a deployment; `step` is the one at which it failed.
+pub(super) fn of_deployment(state: &str, step: Option<&str>) -> Badge {
+    let Ok(state) = state.parse::<State>() else { return Badge::new("○", state, "quiet") };
+    let tone = match state {
+        State::Live => "good",
+        State::AwaitingApproval => "warning",
+        State::Queued => "quiet",
+        _ if state.is_broken() => "bad",
+        _ if state.is_moving() => "moving",
+        _ => "quiet",
+    };
+    Badge::new(state.icon(), state.badge(step), tone)
+}
+
+/// Whether a deployment still moves by itself.
+pub(super) fn moves(state: &str) -> bool {
+    state.parse::<State>().is_ok_and(State::is_moving)
+}
+
+/// The badge of a service in an environment.
+pub(super) fn of_service(state: &str) -> Badge {
+    match state {
+        "notReleased" => Badge::new("○", "Not released", "quiet"),
+        "pending" => Badge::new("◔", "Pending", "moving"),
+        "live" => Badge::new("●", "Live", "good"),
+        "completed" => Badge::new("●", "Completed", "good"),
+        "degraded" => Badge::new("▲", "Degraded", "bad"),
+        "crashed" => Badge::new("✖", "Crashed", "bad"),
+        "sleeping" => Badge::new("☾", "Sleeping", "quiet"),
+        "paused" => Badge::new("⏸", "Paused", "warning"),
+        "held" => Badge::new("⏸", "Held", "warning"),
+        other => Badge::new("○", other, "quiet"),
+    }
+}
+
+/// The badge of a project, by its status in the API.
+pub(super) fn of_project(status: &str) -> Badge {
+    if status == ProjectStatus::Failed.as_str() {
+        Badge::new("✖", "Failed", "bad")
+    } else if status == ProjectStatus::Building.as_str() {
+        Badge::new("◔", "Building", "moving")
+    } else {
+        Badge::new("●", "Active", "good")
+    }
+}
+
+/// The badge of a step of a deployment.
+pub(super) fn of_step(state: &str) -> Badge {
+    match state {
+        "done" => Badge::new("✔", "Done", "good"),
+        "running" => Badge::new("◔", "Running", "moving"),
+        "failed" => Badge::new("✖", "Failed", "bad"),
+        "waiting" => Badge::new("○", "Waiting", "quiet"),
+        other => Badge::new("◌", other, "quiet"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::STATES;
+
+    #[test]
+    fn every_state_of_the_table_has_a_word_of_its_own() {
+        for state in State::ALL {
+            assert_ne!(of_deployment(state.as_str(), None).word, state.as_str(), "{state}");
+        }
+        for state in STATES {
+            assert_ne!(of_service(state).word, state);
+        }
+        assert_eq!(of_deployment("failed", Some("Build")), Badge::new("✖", "Failed at build", "bad"));
+    }
+}
