@@ -122,7 +122,7 @@ function follow(list) {
       waiting.hidden = list.childElementCount > 0;
       if (atEnd) down();
     } else if (message.type === "state") {
-      live(true, message.ended ? `Live · ${message.word}` : "Live");
+      live(true, "Live");
       if (message.ended) waiting.textContent = "This deployment wrote no log.";
     } else if (message.type === "behind") {
       live(true, "Live · catching up");
