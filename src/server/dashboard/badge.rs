@@ -24,9 +24,8 @@ pub(super) fn of_deployment(state: &str, step: Option<&str>) -> Badge {
     let tone = match state {
         State::Live => "good",
         State::AwaitingApproval => "warning",
-        State::Queued => "quiet",
         _ if state.is_broken() => "bad",
-        _ if state.is_moving() => "moving",
+        _ if state.is_moving() && state != State::Queued => "moving",
         _ => "quiet",
     };
     Badge::new(state.icon(), state.badge(step), tone)

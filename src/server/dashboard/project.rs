@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Crumb, Dashboard, Page, PageError, badge, link, time};
 use crate::config;
+use crate::name::ServiceName;
 use crate::reconcile::Snapshot;
 use crate::server::api::project_status;
 use crate::store::{Deployment, DeploymentFilter, EventFilter, ServiceRow};
@@ -93,7 +94,7 @@ impl Matrix<'_> {
         let recorded = self.rows.iter().filter(|row| environments.contains(&row.environment.as_str()));
         let services: BTreeSet<&str> = recorded
             .map(|row| row.service.as_str())
-            .chain(known.into_iter().flat_map(|project| project.services.keys().map(|name| name.as_str())))
+            .chain(known.into_iter().flat_map(|project| project.services.keys().map(ServiceName::as_str)))
             .collect();
         let line = |service: &&str| {
             let cells: Vec<Value> = environments

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Crumb, Dashboard, Page, PageError, badge, link, time};
 use crate::config;
+use crate::name::{ProjectName, ServiceName};
 use crate::server::api::project_status;
 use crate::store::{DeploymentFilter, ServiceRow};
 
@@ -14,11 +15,8 @@ pub(super) async fn page(dashboard: &Dashboard) -> Result<Page, PageError> {
     let snapshot = dashboard.snapshot();
     let projects = &snapshot.config.projects;
     // a project that left the configuration is shown as long as anything of it runs
-    let names: BTreeSet<&str> = projects
-        .keys()
-        .map(|name| name.as_str())
-        .chain(rows.iter().map(|row| row.project.as_str()))
-        .collect();
+    let names: BTreeSet<&str> =
+        projects.keys().map(ProjectName::as_str).chain(rows.iter().map(|row| row.project.as_str())).collect();
     let mut cards = Vec::new();
     for name in names {
         let known = projects.iter().find(|(project, _)| project.as_str() == name).map(|(_, project)| project);
@@ -45,7 +43,7 @@ async fn card(
     let services: BTreeSet<&str> = rows
         .iter()
         .map(|row| row.service.as_str())
-        .chain(known.into_iter().flat_map(|project| project.services.keys().map(|name| name.as_str())))
+        .chain(known.into_iter().flat_map(|project| project.services.keys().map(ServiceName::as_str)))
         .collect();
     let ordered = known.map(config::Project::ordered_environments).unwrap_or_default();
     Ok(json!({

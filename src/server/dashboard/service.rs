@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Crumb, Dashboard, Page, PageError, badge, link, live, project, time};
 use crate::config::explain;
+use crate::config::service::ServiceType;
 use crate::desired::Environment;
 use crate::reconcile::{ServiceState, chain};
 use crate::store::{DeploymentFilter, ServiceRow};
@@ -83,7 +84,7 @@ pub(super) async fn page(
             "problem": problem,
             "url": link::outside(detail.url.as_deref()),
             "revision": detail.revision,
-            "kind": detail.kind.map(|kind| kind.as_str()),
+            "kind": detail.kind.map(ServiceType::as_str),
             "image": detail.image,
             "repo": detail.repo,
             "liveDeployment": row.live_deployment.as_deref().map(link::deployment),
