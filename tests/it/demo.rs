@@ -48,7 +48,7 @@ async fn broken_code_leaves_the_old_version_serving(demo: &Demo) {
     let (why, _) = demo.run(&["why", &revision]);
     assert!(why.contains("failed at Build") && why.contains("mismatched types"), "{why}");
     assert_eq!(demo.get("api-shop-staging").await.0, 200);
-    until("the note says so", async || demo.note("api", &revision).contains("mismatched types")).await;
+    until("the note says so", async || demo.note("api", &revision).contains("Failed at build")).await;
     demo.revert("api");
     until("it is well again", async || {
         let row = demo.service("staging", "api");
