@@ -1,6 +1,7 @@
 //! Who we are on GitHub: an App with its installations, or the user of a token.
 
-use std::sync::PoisonError;
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use http::Method;
 use octocrab::Octocrab;
@@ -12,9 +13,11 @@ use super::error::GitHubError;
 use crate::name::RepoSlug;
 use crate::secret::Secret;
 
-/// How an installation is reached.
+/// How a repository is reached. octocrab keeps an installation's token in the value itself, and a clone of it has a
+/// token of its own: so one value is shared by all repositories of an installation.
 pub(super) struct Installation {
-    crab: Octocrab,
+    id: u64,
+    crab: Arc<Octocrab>,
 }
 
 /// The author of what we write.
@@ -92,20 +95,27 @@ impl Client {
     }
 
     /// The octocrab that acts as `who`.
-    pub(super) async fn crab(&self, who: As<'_>) -> Result<Octocrab, GitHubError> {
+    pub(super) async fn crab(&self, who: As<'_>) -> Result<Arc<Octocrab>, GitHubError> {
         let repository = match who {
             As::Repository(repository) if self.is_app() => repository,
-            _ => return Ok(self.inner.crab.clone()),
+            _ => return Ok(Arc::clone(&self.inner.crab)),
         };
         if let Some(known) = self.installations().get(repository.as_str()) {
-            return Ok(known.crab.clone());
+            return Ok(Arc::clone(&known.crab));
         }
         let id = self.installation_id(repository).await?;
-        let crab = self.inner.crab.installation(InstallationId(id)).map_err(|_| GitHubError::Settings {
-            what: "an installation needs an App".to_owned(),
-            hint: "set BRANCHLINE_GITHUB_APP_ID and its key",
-        })?;
-        self.installations().insert(repository.as_str().to_owned(), Installation { crab: crab.clone() });
+        let mut installations = self.installations();
+        let known = installations.values().find(|known| known.id == id).map(|known| Arc::clone(&known.crab));
+        let crab = match known {
+            Some(crab) => crab,
+            None => Arc::new(self.inner.crab.installation(InstallationId(id)).map_err(|_| {
+                GitHubError::Settings {
+                    what: "an installation needs an App".to_owned(),
+                    hint: "set BRANCHLINE_GITHUB_APP_ID and its key",
+                }
+            })?),
+        };
+        installations.insert(repository.as_str().to_owned(), Installation { id, crab: Arc::clone(&crab) });
         Ok(crab)
     }
 
@@ -131,7 +141,7 @@ impl Client {
         }
     }
 
-    fn installations(&self) -> std::sync::MutexGuard<'_, std::collections::BTreeMap<String, Installation>> {
+    fn installations(&self) -> MutexGuard<'_, BTreeMap<String, Installation>> {
         self.inner.installations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

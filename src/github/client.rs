@@ -32,7 +32,7 @@ pub struct Client {
 }
 
 pub(super) struct Inner {
-    pub(super) crab: Octocrab,
+    pub(super) crab: Arc<Octocrab>,
     /// The App's id; `None` with a token.
     pub(super) app: Option<u64>,
     pub(super) clock: Clock,
@@ -94,7 +94,7 @@ impl Client {
         };
         let crab = builder.build().map_err(|error| wrong(&error, "check the address and the key"))?;
         let inner = Inner {
-            crab,
+            crab: Arc::new(crab),
             app,
             clock,
             installations: Mutex::default(),
@@ -132,12 +132,13 @@ impl Client {
             self.limits().entry(budget.clone()).or_default().take_write(now)?;
         }
         let crab = self.crab(ask.who).await?;
-        let request = http::request::Builder::new().method(ask.method).uri(ask.path);
+        let request = http::request::Builder::new().method(ask.method.clone()).uri(ask.path.as_str());
         let unreachable = |cause| GitHubError::Unreachable { doing: ask.doing.clone(), cause };
         let request =
             crab.build_request(request, ask.body).map_err(|error| unreachable(innermost(&error)))?;
         let exchange = async {
-            let response = crab.execute(request).await.map_err(|error| Self::not_sent(&ask.doing, &error))?;
+            let response =
+                crab.execute(request).await.map_err(|error| self.not_sent(&ask.doing, ask.who, &error))?;
             let (parts, body) = response.into_parts();
             let body = Limited::new(body, LARGEST).collect().await;
             let body = body.map_err(|error| unreachable(error.to_string()))?.to_bytes();
@@ -163,6 +164,13 @@ impl Client {
         read?;
         if parts.status.is_success() {
             return Ok(Answer { doing: ask.doing, headers: parts.headers, body: body.to_vec() });
+        }
+        if parts.status.is_redirection()
+            && let Some(moved) = self.moved(&ask).await?
+        {
+            let (who, path) = (As::Repository(&moved.0), moved.1);
+            let moved = Ask { doing: ask.doing, who, method: ask.method, path, body: ask.body };
+            return Box::pin(self.answer(moved)).await;
         }
         Err(self.refused(ask.doing, ask.who, parts.status, message))
     }
@@ -200,6 +208,18 @@ impl Client {
         Err(GitHubError::Unreadable { doing: doing.to_owned(), cause })
     }
 
+    /// Where to ask instead when a repository has been renamed: a write is never sent on by itself
+    /// (<https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api#follow-redirects>).
+    async fn moved<B: ?Sized>(&self, ask: &Ask<'_, B>) -> Result<Option<(RepoSlug, String)>, GitHubError> {
+        let As::Repository(repository) = ask.who else { return Ok(None) };
+        let Some(rest) = ask.path.strip_prefix(&format!("/repos/{repository}/")) else { return Ok(None) };
+        let now = Box::pin(self.repository(repository)).await?.full_name;
+        Ok((now != *repository).then(|| {
+            let path = format!("/repos/{now}/{rest}");
+            (now, path)
+        }))
+    }
+
     /// Limits count per installation, and installations are per owner; a token has one for everything.
     fn budget(&self, who: As<'_>) -> String {
         match who {
@@ -215,11 +235,17 @@ impl Client {
     }
 
     /// The installation's token may be refused before the request itself goes out.
-    fn not_sent(doing: &str, error: &octocrab::Error) -> GitHubError {
+    fn not_sent(&self, doing: &str, who: As<'_>, error: &octocrab::Error) -> GitHubError {
         if let octocrab::Error::GitHub { source, .. } = error {
             let status = source.status_code;
             if status == StatusCode::UNAUTHORIZED {
                 return GitHubError::Unauthorized;
+            }
+            if let (StatusCode::FORBIDDEN | StatusCode::NOT_FOUND, As::Repository(repository)) = (status, who)
+            {
+                // taken off, suspended, or installed anew under another number
+                self.forget_installation(repository);
+                return GitHubError::NotInstalled { repository: repository.to_string() };
             }
             let doing = "get a token for the installation".to_owned();
             if status.is_server_error() {

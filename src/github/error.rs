@@ -55,7 +55,7 @@ pub enum GitHubError {
     )]
     Unauthorized,
     /// The App is not installed where it is needed.
-    #[error("the App is not installed on {repository}; hint: install it there, on the App's page")]
+    #[error("the App is not installed on {repository}, or suspended; hint: see to it on the App's page")]
     NotInstalled {
         /// The repository.
         repository: String,

@@ -36,7 +36,7 @@ pub struct CommitOutcome {
 }
 
 impl Reporter {
-    /// The check runs of a commit, the aggregate first. Their set only grows while the outcome moves on.
+    /// The check runs of a commit, the aggregate first.
     #[must_use]
     pub fn commit(&self, outcome: &CommitOutcome) -> Vec<Check> {
         let mut services: Vec<&ServiceOutcome> = outcome.services.iter().collect();
@@ -80,7 +80,7 @@ fn standing(outcome: &CommitOutcome, services: &[&ServiceOutcome]) -> (CheckStat
         let status = if all_wait { CheckStatus::Queued } else { CheckStatus::InProgress };
         return (status, None);
     }
-    if any(|state| matches!(state, State::Failed | State::TimedOut)) {
+    if any(has_failed) {
         return completed(Conclusion::Failure);
     }
     if any(|state| state == State::AwaitingApproval) {
@@ -91,6 +91,11 @@ fn standing(outcome: &CommitOutcome, services: &[&ServiceOutcome]) -> (CheckStat
         return completed(Conclusion::Cancelled);
     }
     completed(Conclusion::Success)
+}
+
+/// Whether it never got to run; a crash after that is an event of its own.
+fn has_failed(state: State) -> bool {
+    matches!(state, State::Failed | State::TimedOut)
 }
 
 fn words(pen: Pen<'_>, outcome: &CommitOutcome, services: &[&ServiceOutcome]) -> (String, String) {
@@ -123,7 +128,7 @@ fn words(pen: Pen<'_>, outcome: &CommitOutcome, services: &[&ServiceOutcome]) ->
             let _ = writeln!(summary, "\n… and {}.", count(services.len() - ROWS, "more service"));
         }
     }
-    for broken in services.iter().filter(|service| service.state.is_broken()).take(5) {
+    for broken in services.iter().filter(|service| has_failed(service.state)).take(5) {
         if let Some(cause) = &broken.cause {
             let _ = write!(
                 summary,
@@ -151,14 +156,18 @@ fn words(pen: Pen<'_>, outcome: &CommitOutcome, services: &[&ServiceOutcome]) ->
 fn title(services: &[&ServiceOutcome]) -> String {
     let all = services.len();
     let of = |wanted: fn(State) -> bool| services.iter().filter(|service| wanted(service.state)).count();
-    let broken = of(State::is_broken);
+    let broken = of(has_failed);
     let moving = of(State::is_moving);
     let asked = of(|state| state == State::AwaitingApproval);
     match services {
         [] => "No affected services".to_owned(),
+        // what came after it was live is no news of the commit
+        [one] if one.state.check().is_none() => {
+            format!("{}: was live on {}", one.path(), one.revision.short())
+        }
         [one] => format!("{}: {}", one.path(), one.headline()),
         _ if broken > 0 => {
-            let first = services.iter().find(|service| service.state.is_broken());
+            let first = services.iter().find(|service| has_failed(service.state));
             let name =
                 first.map(|service| format!(": {} {}", service.path(), service.badge().to_lowercase()));
             format!("{broken} of {} failed{}", count(all, "service"), name.unwrap_or_default())
