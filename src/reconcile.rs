@@ -31,6 +31,7 @@ use tokio_util::task::TaskTracker;
 
 pub use record::{STATES, ServiceState};
 pub use release::{PinRequest, Pinned, ReleaseError};
+pub(crate) use survey::template_file;
 
 use crate::build::ImageBuilder;
 use crate::clock::Clock;

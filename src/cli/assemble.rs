@@ -16,7 +16,6 @@ use tokio_util::task::TaskTracker;
 use crate::build::{BuildEnvironment, BuildKey, FolderBuilder, Limits};
 use crate::clock::Clock;
 use crate::cluster::{self, Cluster};
-use crate::config::File;
 use crate::desired::{Hosts, Runtime};
 use crate::embedded::cache::Key;
 use crate::embedded::machine::{self, Machine, MachineOptions};
@@ -27,7 +26,6 @@ use crate::embedded::{Embedded, EmbeddedOptions, Tls, forward, kubeconfig, super
 use crate::github::{self, inbox::Inbox};
 use crate::name::{BranchName, Namespace};
 use crate::reconcile::{Addresses, ConfigSource, Hint, Parts, Reconciler};
-use crate::render::TemplateFile;
 use crate::secret::{Redactor, Secret};
 use crate::server::{self, Routes, Server, ServerSettings, ServerState, secret_file};
 use crate::settings::{DEFAULT_GITHUB_URL, Environment, Settings};
@@ -350,10 +348,4 @@ pub(super) fn private(path: &Path, text: &str) -> anyhow::Result<()> {
     std::io::Write::write_all(&mut file, text.as_bytes())?;
     std::fs::rename(&new, path)?;
     Ok(())
-}
-
-/// A file of `templates/`, as the renderer takes it.
-pub(super) fn template_file(file: &File) -> TemplateFile {
-    let path = file.path.strip_prefix("templates/").unwrap_or(&file.path).to_owned();
-    TemplateFile { path, blob: file.id.clone(), bytes: Arc::clone(&file.bytes) }
 }

@@ -1,12 +1,12 @@
 //! Where the server is when nobody says: the contexts in `$XDG_CONFIG_HOME/branchline/config.toml`, mode 0600.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use super::assemble;
 use crate::settings::Environment;
 
 /// The file.
@@ -60,12 +60,5 @@ pub(super) fn save(environment: &Environment, name: &str, context: Context) -> a
     contexts.current = Some(name.to_owned());
     let folder = path.parent().expect("the path names a file in a folder");
     std::fs::create_dir_all(folder)?;
-    let new = path.with_extension("new");
-    // a file that was left behind may have another mode
-    let _ = std::fs::remove_file(&new);
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    std::io::Write::write_all(&mut file, toml::to_string(&contexts)?.as_bytes())?;
-    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600))?;
-    std::fs::rename(&new, &path)?;
-    Ok(())
+    assemble::private(&path, &toml::to_string(&contexts)?)
 }

@@ -340,7 +340,8 @@ fn is_config(path: &str) -> bool {
         || ["clusters/", "projects/", "templates/", "secrets/"].iter().any(|folder| path.starts_with(folder))
 }
 
-pub(super) fn template_file(file: &File) -> TemplateFile {
+/// A file of `templates/`, as the renderer takes it.
+pub(crate) fn template_file(file: &File) -> TemplateFile {
     let path = file.path.strip_prefix("templates/").unwrap_or(&file.path).to_owned();
     TemplateFile { path, blob: file.id.clone(), bytes: Arc::clone(&file.bytes) }
 }
