@@ -8,7 +8,7 @@
 //! An event is a hint: whoever gets it looks again. Drift is told by our field manager's entry alone, which shrinks
 //! whenever another manager takes a field of ours; what others do to their own fields is no event.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -30,6 +30,8 @@ use crate::render::manifest::ObjectKey;
 
 /// How many events may wait for their reader; a watch that finds the queue full waits.
 const QUEUE: usize = 1024;
+/// How many deletions are remembered in case the answer of the apply that made the object comes after them.
+const DELETIONS: usize = 256;
 /// How many objects a page of the first list has.
 const PAGE: u32 = 500;
 
@@ -108,6 +110,8 @@ struct Inner {
     events: mpsc::Sender<Event>,
     running: Mutex<BTreeSet<(String, String)>>,
     objects: Mutex<BTreeMap<ObjectKey, Seen>>,
+    /// The last deletions with their versions.
+    deletions: Mutex<VecDeque<(ObjectKey, u64)>>,
 }
 
 /// What is kept of one object.
@@ -116,6 +120,8 @@ struct Seen {
     service: String,
     expected: Option<Expected>,
     owned: Option<String>,
+    /// The version that `owned` was seen at.
+    version: Option<u64>,
     actor: Option<String>,
     /// Fingerprint of the last health that was told.
     health: u64,
@@ -138,6 +144,7 @@ impl Watches {
             events,
             running: Mutex::default(),
             objects: Mutex::default(),
+            deletions: Mutex::default(),
         };
         (Self { inner: Arc::new(inner) }, receiver)
     }
@@ -184,12 +191,20 @@ impl Watches {
         let mut objects = self.objects();
         let seen = objects.entry(key.clone()).or_default();
         service.clone_into(&mut seen.service);
-        if !expected.resource_version.is_empty() {
-            // the answer of an apply is newer than all that was seen before
+        if let Some(version) = number(&expected.resource_version)
+            && seen.version.is_none_or(|seen| seen <= version)
+        {
+            // what was seen before is older than this answer, unless a deletion overtook it
             seen.owned = Some(expected.owned.clone());
-            seen.gone = false;
+            seen.version = Some(version);
+            seen.gone = self.was_deleted_after(key, version);
         }
         seen.expected = Some(expected);
+    }
+
+    fn was_deleted_after(&self, key: &ObjectKey, version: u64) -> bool {
+        let deletions = self.deletions();
+        deletions.iter().any(|(deleted, at)| deleted == key && *at > version)
     }
 
     /// Takes what an apply or a prune left: the answers of the API server are what is expected from now on.
@@ -244,6 +259,10 @@ impl Watches {
         self.inner.running.lock().expect("no holder of this lock panics")
     }
 
+    fn deletions(&self) -> std::sync::MutexGuard<'_, VecDeque<(ObjectKey, u64)>> {
+        self.inner.deletions.lock().expect("no holder of this lock panics")
+    }
+
     fn objects(&self) -> std::sync::MutexGuard<'_, BTreeMap<ObjectKey, Seen>> {
         self.inner.objects.lock().expect("no holder of this lock panics")
     }
@@ -257,10 +276,14 @@ impl Seen {
 
     /// Whether an event is about an older version than the one that our own apply made.
     fn is_late(&self, resource_version: &str) -> bool {
-        let number = |version: &str| version.parse::<u64>().ok();
         let expected = self.expected.as_ref().and_then(|expected| number(&expected.resource_version));
         matches!((number(resource_version), expected), (Some(seen), Some(expected)) if seen < expected)
     }
+}
+
+/// Versions of one kind are comparable (KEP-5504).
+fn number(version: &str) -> Option<u64> {
+    version.parse().ok()
 }
 
 /// Kinds whose status says whether they are well.
@@ -356,6 +379,7 @@ impl Source {
         let owned = object::owned_hash(object, yields);
         let was_off = seen.is_off() && seen.owned.as_ref() == Some(&owned);
         seen.owned = Some(owned);
+        seen.version = number(object::resource_version(object));
         seen.gone = false;
         seen.actor = object::last_actor(object);
         if seen.is_off() && !was_off {
@@ -384,12 +408,18 @@ impl Source {
     async fn gone(&self, key: &ObjectKey, resource_version: &str) {
         let service = {
             let mut objects = self.watches.objects();
+            if let Some(version) = number(resource_version) {
+                let mut deletions = self.watches.deletions();
+                deletions.truncate(DELETIONS - 1);
+                deletions.push_front((key.clone(), version));
+            }
             let Some(seen) = objects.get_mut(key) else { return };
             if seen.is_late(resource_version) {
                 return;
             }
             seen.gone = true;
             seen.owned = None;
+            seen.version = number(resource_version);
             seen.health = 0;
             let service = seen.service.clone();
             if seen.expected.is_none() {

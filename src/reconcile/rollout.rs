@@ -52,6 +52,8 @@ struct Current {
     gone: bool,
     cancel: CancellationToken,
     applied: watch::Receiver<bool>,
+    /// The same input planned anew, because somebody changed what had been applied.
+    again: watch::Sender<Arc<Work>>,
 }
 
 impl Running {
@@ -108,6 +110,9 @@ impl Reconciler {
         let mut all = self.0.rollouts.all.lock().await;
         if let Some(current) = all.get(&key) {
             if current.digest == digest && current.gone == gone && !current.cancel.is_cancelled() {
+                if *current.applied.borrow() && work.unit.changes() {
+                    current.again.send_replace(Arc::new(work));
+                }
                 return Ok(());
             }
             current.cancel.cancel();
@@ -124,38 +129,47 @@ impl Reconciler {
         let cancel = self.0.stop.child_token();
         let (applied, receiver) = watch::channel(false);
         let number = self.0.rollouts.begun.fetch_add(1, Ordering::Relaxed);
-        let current = Current { number, digest, gone, cancel: cancel.clone(), applied: receiver };
+        let work = Arc::new(work);
+        let (again, newest) = watch::channel(Arc::clone(&work));
+        let current = Current { number, digest, gone, cancel: cancel.clone(), applied: receiver, again };
         all.insert(key.clone(), current);
         self.0.rollouts.count.send_modify(|count| *count += 1);
         drop(all);
         let this = self.clone();
         self.0.tasks.spawn(async move {
-            this.run(&work, &begun, &cancel, &applied).await;
+            this.run(newest, &begun, &cancel, &applied).await;
             let mut all = this.0.rollouts.all.lock().await;
             if all.get(&key).is_some_and(|current| current.number == number) {
                 all.remove(&key);
             }
             drop(all);
             // what somebody changed meanwhile is healed now
-            if !work.handle.watches.drifted(work.environment.namespace.as_str()).is_empty() {
-                this.hint(Hint::Environment(work.environment.project.clone(), work.environment.name.clone()));
-            }
+            this.hint_at_drift(&work);
             this.0.rollouts.count.send_modify(|count| *count -= 1);
         });
         Ok(())
     }
 
+    /// Has the environment looked at again where something of it is not as it was applied.
+    fn hint_at_drift(&self, work: &Work) {
+        let environment = &work.environment;
+        if !work.handle.watches.drifted(environment.namespace.as_str()).is_empty() {
+            self.hint(Hint::Environment(environment.project.clone(), environment.name.clone()));
+        }
+    }
+
     /// One rollout, to its end.
     async fn run(
         &self,
-        work: &Work,
+        newest: watch::Receiver<Arc<Work>>,
         begun: &Begun,
         cancel: &CancellationToken,
         applied: &watch::Sender<bool>,
     ) {
+        let work = &*Arc::clone(&newest.borrow());
         let end = tokio::select! {
             biased;
-            end = self.phases(work, begun, applied) => end,
+            end = self.phases(newest, begun, applied) => end,
             () = cancel.cancelled() => Ok(End::Superseded),
         };
         let recorded = match end {
@@ -176,11 +190,12 @@ impl Reconciler {
 
     async fn phases(
         &self,
-        work: &Work,
+        mut newest: watch::Receiver<Arc<Work>>,
         begun: &Begun,
         applied: &watch::Sender<bool>,
     ) -> Result<End, ReconcileError> {
-        if let Some(failure) = self.build(work, begun).await? {
+        let mut work = Arc::clone(&newest.borrow_and_update());
+        if let Some(failure) = self.build(&work, begun).await? {
             return Ok(End::Failed(failure));
         }
         for before in &work.unit.after {
@@ -188,14 +203,22 @@ impl Reconciler {
                 self.0.rollouts.applied(&Self::state_key(&work.environment, &name)).await;
             }
         }
-        if let Some(failure) = self.apply(work, begun).await? {
-            return Ok(End::Failed(failure));
+        loop {
+            if let Some(failure) = self.apply(&work, begun).await? {
+                return Ok(End::Failed(failure));
+            }
+            applied.send_replace(true);
+            self.hint_at_drift(&work);
+            tokio::select! {
+                // what somebody changed or deleted meanwhile would be waited for in vain
+                Ok(()) = newest.changed() => work = Arc::clone(&newest.borrow_and_update()),
+                failure = self.wait_until_healthy(&work, begun) => match failure? {
+                    Some(failure) => return Ok(End::Failed(failure)),
+                    None => break,
+                },
+            }
         }
-        applied.send_replace(true);
-        if let Some(failure) = self.wait_until_healthy(work, begun).await? {
-            return Ok(End::Failed(failure));
-        }
-        if let Some(failure) = self.prune(work, begun).await? {
+        if let Some(failure) = self.prune(&work, begun).await? {
             return Ok(End::Failed(failure));
         }
         Ok(End::Live)

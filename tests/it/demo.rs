@@ -21,6 +21,7 @@ async fn commits_go_live_and_mistakes_do_not() {
     an_emptied_config_stops_nothing(&demo).await;
     releases_are_commits(&demo).await;
     drift_is_healed(&demo).await;
+    drift_is_healed_while_a_rollout_waits(&demo).await;
     demo.end();
 }
 
@@ -147,6 +148,32 @@ async fn drift_is_healed(demo: &Demo) {
         demo.service("staging", "api")["state"] == "live" && demo.status()["busy"] == false
     })
     .await;
+}
+
+async fn drift_is_healed_while_a_rollout_waits(demo: &Demo) {
+    let api = deployments(demo, "shop-staging").await;
+    let before = api.get("api").await.unwrap();
+    let main = std::fs::read_to_string(demo.work("api").join("main.rs")).unwrap();
+    let listen = "let listener =";
+    let slow = main.replacen(listen, &format!("thread::sleep(Duration::from_secs(5));\n    {listen}"), 1);
+    assert_ne!(main, slow);
+    demo.push("api", "main.rs", &slow);
+    until("its rollout waits", async || {
+        api.get("api").await.unwrap().metadata.generation != before.metadata.generation
+    })
+    .await;
+    api.delete("api", &DeleteParams::default()).await.unwrap();
+    until("the deployment is back", async || {
+        let made = api.get_opt("api").await.unwrap();
+        made.is_some_and(|made| made.metadata.uid != before.metadata.uid)
+    })
+    .await;
+    until("the rollout ends well", async || {
+        let row = demo.service("staging", "api");
+        row["state"] == "live" && row["problem"].is_null() && demo.status()["busy"] == false
+    })
+    .await;
+    demo.revert("api");
 }
 
 #[tokio::test(flavor = "multi_thread")]

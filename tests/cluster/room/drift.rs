@@ -42,7 +42,7 @@ impl Watching {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), next).await.expect("the event comes")
+        tokio::time::timeout(Duration::from_secs(120), next).await.expect("the event comes")
     }
 
     async fn end(self) {
@@ -86,6 +86,26 @@ async fn a_deleted_object_is_told() {
         let key = ground.key("v1", "ConfigMap", "api");
         watching.until(|event| matches!(event, Event::Deleted { key: of, .. } if *of == key)).await;
         assert!(watching.watches.drifted(ground.namespace.as_str()).contains_key(&key));
+        watching.end().await;
+        ground.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_that_overtakes_the_answer_of_the_apply_is_not_lost() {
+    for ground in grounds().await {
+        let set = ground.set().await;
+        let mut watching = Watching::begin(&ground).await;
+        let plan = ground.plan(&set, "api", Wanted::Objects(vec![ground.config("api", "api", "1")]), &[]);
+        let unit = plan.unit("api").unwrap();
+        let answers = apply::apply(&set, unit, false).await.unwrap();
+        ground.send("DELETE", &ground.path("configmaps", "api"), None, "").await.unwrap();
+        let key = ground.key("v1", "ConfigMap", "api");
+        watching.until(|event| matches!(event, Event::Deleted { key: of, .. } if *of == key)).await;
+        watching.watches.applied(&set, unit, &answers);
+        assert!(watching.watches.drifted(ground.namespace.as_str()).contains_key(&key));
+        watching.watches.applied(&set, unit, &apply::apply(&set, unit, false).await.unwrap());
+        assert!(watching.watches.drifted(ground.namespace.as_str()).is_empty());
         watching.end().await;
         ground.finish().await;
     }

@@ -43,6 +43,7 @@ impl Demo {
             .args(["demo", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data)
             .stdout(Stdio::piped())
+            .stderr(std::fs::File::options().create(true).append(true).open(log_of(data)).unwrap())
             .spawn()
             .unwrap();
         let (sender, lines) = mpsc::channel();
@@ -169,9 +170,20 @@ impl Demo {
 impl Drop for Demo {
     fn drop(&mut self) {
         // after a failed test; what it supervises ends with it
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(log_of(&self.data)).unwrap_or_default();
+            let lines: Vec<_> = log.lines().collect();
+            println!("{}", lines[lines.len().saturating_sub(200)..].join("\n"));
+            println!("{}\n{}", self.run(&["status"]).0, self.run(&["status", "-o", "json"]).0);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Where the demo of a data folder writes what it has to say.
+fn log_of(data: &Path) -> PathBuf {
+    data.with_extension("log")
 }
 
 /// The command lines of processes that name the data folder or run in it.
