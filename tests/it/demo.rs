@@ -106,9 +106,10 @@ async fn an_emptied_config_stops_nothing(demo: &Demo) {
 }
 
 async fn releases_are_commits(demo: &Demo) {
+    // while a rollout runs, the old version answers too
+    until("staging has settled", async || demo.status()["busy"] == false).await;
     let page = demo.get("web-shop-staging").await.1;
     let before = demo.get("web-shop-production").await.1;
-    until("staging has settled", async || demo.status()["busy"] == false).await;
     let (said, well) = demo.run(&["promote", "web", "--from", "staging", "--to", "production"]);
     assert!(well, "{said}");
     until("the promotion is served", async || demo.get("web-shop-production").await.1 == page).await;
