@@ -27,6 +27,7 @@ mod logs;
 pub mod machine;
 pub mod node;
 mod ownership;
+mod part;
 mod patch;
 mod persist;
 pub mod process;

@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 mod body;
+mod decode;
 mod delete;
 mod discovery;
 mod list;
@@ -17,10 +18,11 @@ pub(crate) use self::query::Query;
 use self::answer::{Body, Form};
 use self::query::WriteOptions;
 use self::route::{Route, Target};
-use self::write::{Part, Writer, Written};
+use self::write::{Writer, Written};
 use super::addresses::Addresses;
 use super::kinds::{Kind, named};
 use super::logs::PodLogs;
+use super::part::Part;
 use super::patch;
 use super::persist::Persisted;
 use super::status::Refusal;

@@ -2,8 +2,8 @@
 //! emptied, and when `metadata.generation` moves.
 
 use super::addresses;
-use super::api::write::Part;
 use super::kinds::Kind;
+use super::part::Part;
 use serde_json::{Value, json};
 
 /// Prepares a new object.

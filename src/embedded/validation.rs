@@ -9,8 +9,8 @@ mod network;
 mod pod;
 mod workload;
 
-use super::api::write::Part;
 use super::kinds::Kind;
+use super::part::Part;
 use super::status::Cause;
 use serde_json::Value;
 
