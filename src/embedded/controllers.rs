@@ -279,7 +279,9 @@ impl Controllers {
             Task::Autoscaler(key) => self.autoscaler(key),
             Task::Namespace(key) => return self.namespace(key).await,
             Task::Garbage(uid) => {
-                garbage::collect(&self.client, &self.catalog, &self.graph, uid, MANAGER).await?;
+                for due in garbage::collect(&self.client, &self.catalog, &self.graph, uid, MANAGER).await? {
+                    self.queue.add(Task::Garbage(due));
+                }
                 return Ok(None);
             }
         };

@@ -181,15 +181,15 @@ impl State {
     }
 }
 
-/// Looks at one object and does what its owners' state asks for.
+/// Looks at one object and does what its owners' state asks for; names the objects to look at after that.
 pub(crate) async fn collect(
     client: &Client,
     catalog: &Catalog,
     graph: &Graph,
     uid: &str,
     manager: &str,
-) -> Result<(), kube::Error> {
-    let Some(node) = graph.node(uid) else { return Ok(()) };
+) -> Result<BTreeSet<String>, kube::Error> {
+    let Some(node) = graph.node(uid) else { return Ok(BTreeSet::new()) };
     let mut absent = BTreeSet::new();
     for owner in graph.unknown_owners(uid) {
         if is_absent(client, catalog, &node, &owner).await? {
@@ -223,11 +223,11 @@ async fn perform(
     node: Node,
     verdict: Verdict,
     manager: &str,
-) -> Result<(), kube::Error> {
+) -> Result<BTreeSet<String>, kube::Error> {
     let name = node.meta.name.as_deref().unwrap_or_default();
     let api = node.served.api(client.clone(), node.meta.namespace.as_deref().unwrap_or_default());
     let answer = match verdict {
-        Verdict::Stay => return Ok(()),
+        Verdict::Stay => return Ok(BTreeSet::new()),
         Verdict::Delete(policy) => {
             let preconditions = Preconditions { uid: node.meta.uid.clone(), resource_version: None };
             let params = DeleteParams {
@@ -248,11 +248,11 @@ async fn perform(
         }
     };
     match answer {
+        // its deletion will be seen too, but by then the graph no longer knows whom it concerns
         Err(kube::Error::Api(status)) if status.code == 404 => {
-            graph.remove(node.meta.uid.as_deref().unwrap_or_default());
-            Ok(())
+            Ok(graph.remove(node.meta.uid.as_deref().unwrap_or_default()))
         }
-        answer => answer,
+        answer => answer.map(|()| BTreeSet::new()),
     }
 }
 
