@@ -17,7 +17,7 @@ async fn watch(client: &kube::Client, path: &str) -> Events {
 }
 
 async fn next(events: &mut Events) -> (String, String, Value) {
-    let event = tokio::time::timeout(Duration::from_secs(20), events.next()).await.unwrap().unwrap();
+    let event = tokio::time::timeout(Duration::from_mins(2), events.next()).await.unwrap().unwrap();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     (text(&event["type"]), text(&event["object"]["metadata"]["name"]), event["object"].clone())
 }

@@ -43,7 +43,7 @@ impl Building {
 
 impl Shop {
     fn new() -> Self {
-        Self::with(Limits { time: Duration::from_secs(20), ..Limits::default() })
+        Self::with(Limits { time: Duration::from_mins(2), ..Limits::default() })
     }
 
     fn with(limits: Limits) -> Self {
@@ -89,14 +89,14 @@ impl Shop {
     /// Waits until a file holds something.
     async fn wait_for(&self, name: &str) -> String {
         let path = self.path(name);
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_mins(2);
         loop {
             let text = std::fs::read_to_string(&path).unwrap_or_default();
             if text.ends_with('\n') {
                 return text;
             }
             assert!(Instant::now() < deadline, "{name} was never written");
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 }
@@ -128,10 +128,10 @@ fn is_alive(pid: &str) -> bool {
 }
 
 async fn ends(pid: &str) {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while is_alive(pid) {
         assert!(Instant::now() < deadline, "process {pid} is still there");
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

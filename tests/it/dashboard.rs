@@ -27,7 +27,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(2);
 const EVIL: &str = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'>{{x}}";
 const REVISION: &str = "3f2c1aa000000000000000000000000000000000";
 

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 
 /// Time enough for a machine under load.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 
 /// A kind that lies in the namespace.
 pub(crate) trait Kind:
@@ -138,7 +138,10 @@ impl Cluster {
                 let _ = std::pin::pin!(news).try_next().await.unwrap();
             }
         };
-        tokio::time::timeout(PATIENCE, gone).await.unwrap();
+        if tokio::time::timeout(PATIENCE, gone).await.is_err() {
+            let left = self.api::<K>().list(&ListParams::default()).await.unwrap();
+            panic!("these did not go: {:#?}", left.items);
+        }
     }
 
     /// The pods that are to stay.

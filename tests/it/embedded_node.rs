@@ -118,7 +118,7 @@ async fn deleting_a_namespace_ends_all_that_is_in_it() {
     cluster.wait_for_none::<Pod>().await;
     let gone = async {
         while namespaces.get_opt("shop").await.unwrap().is_some() {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(PATIENCE, gone).await.expect("the namespace goes");

@@ -30,7 +30,7 @@ impl Cluster {
     async fn get_until(&self, path: &str, expected: (u16, &str)) {
         let asked = async {
             while self.get("web.localhost", path).await != (expected.0, expected.1.to_owned()) {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         tokio::time::timeout(PATIENCE, asked).await.unwrap();
@@ -125,7 +125,7 @@ async fn a_rollout_drops_no_request() {
     let two = |pods: &[Pod]| pods.len() == 2;
     let gone = async {
         while !two(&cluster.api::<Pod>().list(&kube::api::ListParams::default()).await.unwrap().items) {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(PATIENCE, gone).await.unwrap();

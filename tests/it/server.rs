@@ -27,7 +27,7 @@ mod webhook;
 const SECRET: &str = "It's a Secret to Everybody";
 const TOKEN: &str = "bl_the-token-of-the-test";
 const HEAD: &str = "3f2c1aa000000000000000000000000000000000";
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What a test may set.
 struct Setup {

@@ -42,7 +42,7 @@ impl Watching {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(120), next).await.expect("the event comes")
+        tokio::time::timeout(Duration::from_mins(2), next).await.expect("the event comes")
     }
 
     async fn end(self) {

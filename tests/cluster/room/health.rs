@@ -103,7 +103,7 @@ async fn the_real_controllers_bring_a_service_to_current_and_a_quota_fails_it() 
     ground.apply(&set, "guard", vec![quota]).await;
     let quota = ground.path("resourcequotas", "none");
     while ground.send("GET", &quota, None, "").await.unwrap()["status"]["hard"].is_null() {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     ground.apply(&set, "api", vec![ground.deployment("api", "app:1", 1)]).await;
     let health = wait().await.unwrap().health;

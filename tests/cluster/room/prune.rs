@@ -147,7 +147,7 @@ async fn a_foreign_finalizer_is_waited_for_and_never_taken_off() {
                     assert_eq!(live["metadata"]["finalizers"][0], "example.com/wait");
                     break;
                 }
-                tokio::task::yield_now().await;
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
             ground.patch(&path, &json!({"metadata": {"finalizers": null}}), "kubectl").await;
         };

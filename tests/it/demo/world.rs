@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::git::git;
 
 /// How long anything may take on a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A demo that runs.
 pub(super) struct Demo {

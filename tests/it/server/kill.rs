@@ -76,7 +76,7 @@ async fn send_until(child: &mut Child, port: u16, round: usize, answers: usize) 
     });
     let senders: Vec<_> = senders.collect();
     while count.load(Ordering::SeqCst) < answers {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
     child.kill().unwrap();
     killed.cancel();
