@@ -167,14 +167,22 @@ impl Demo {
     }
 }
 
+impl Demo {
+    /// What somebody needs to see of a demo that did not do what a test expected.
+    #[expect(clippy::print_stdout, reason = "the harness keeps it for tests that fail")]
+    fn show(&self) {
+        let log = std::fs::read_to_string(log_of(&self.data)).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        println!("{}", lines[lines.len().saturating_sub(200)..].join("\n"));
+        println!("{}\n{}", self.run(&["status"]).0, self.run(&["status", "-o", "json"]).0);
+    }
+}
+
 impl Drop for Demo {
     fn drop(&mut self) {
         // after a failed test; what it supervises ends with it
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(log_of(&self.data)).unwrap_or_default();
-            let lines: Vec<_> = log.lines().collect();
-            println!("{}", lines[lines.len().saturating_sub(200)..].join("\n"));
-            println!("{}\n{}", self.run(&["status"]).0, self.run(&["status", "-o", "json"]).0);
+            self.show();
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
