@@ -6,7 +6,7 @@
 //!
 //! It must not know how objects were rendered, how a cluster is reached, or what time it is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -264,17 +264,16 @@ impl Plan {
 
     /// The plan as it may go ahead now: with the brake on, every deletion is left out.
     #[must_use]
-    pub fn allowed(&self) -> Self {
-        let mut plan = self.clone();
-        if matches!(plan.verdict, Verdict::Held(_)) {
-            for step in plan.units.iter_mut().flat_map(|unit| &mut unit.prune) {
+    pub fn allowed(mut self) -> Self {
+        if matches!(self.verdict, Verdict::Held(_)) {
+            for step in self.units.iter_mut().flat_map(|unit| &mut unit.prune) {
                 if step.action == Action::Delete {
                     step.action = Action::Keep;
                     "held by the deletion brake".clone_into(&mut step.reason);
                 }
             }
         }
-        plan
+        self
     }
 }
 
@@ -304,9 +303,10 @@ pub enum PlanError {
 /// When units depend on each other in a circle, or two of them want the same object.
 pub fn plan(request: &Request<'_>) -> Result<Plan, PlanError> {
     let owners = owners(request.units)?;
+    let names = order::names(request.units);
     let mut units = Vec::with_capacity(request.units.len());
     for index in order::sort(request.units)? {
-        units.push(plan_unit(request, &request.units[index], &owners));
+        units.push(plan_unit(request, &request.units[index], &names, &owners));
     }
     let id = identity(request.scope, &units);
     let verdict = brake::judge(request.scope, request.brake, request.units, &id);
@@ -314,14 +314,14 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, PlanError> {
 }
 
 /// Which unit wants which object.
-fn owners(units: &[Unit]) -> Result<BTreeMap<ObjectKey, &str>, PlanError> {
+fn owners(units: &[Unit]) -> Result<HashMap<&ObjectKey, &str>, PlanError> {
     let mut sorted: Vec<&Unit> = units.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut owners = BTreeMap::new();
+    let mut owners = HashMap::new();
     for unit in sorted {
         let Wanted::Objects(manifests) = &unit.wanted else { continue };
         for manifest in manifests {
-            if let Some(first) = owners.insert(manifest.key().clone(), unit.name.as_str()) {
+            if let Some(first) = owners.insert(manifest.key(), unit.name.as_str()) {
                 return Err(PlanError::TwoOwners {
                     key: Box::new(manifest.key().clone()),
                     first: first.to_owned(),
@@ -333,10 +333,15 @@ fn owners(units: &[Unit]) -> Result<BTreeMap<ObjectKey, &str>, PlanError> {
     Ok(owners)
 }
 
-fn plan_unit(request: &Request<'_>, unit: &Unit, owners: &BTreeMap<ObjectKey, &str>) -> UnitPlan {
+fn plan_unit(
+    request: &Request<'_>,
+    unit: &Unit,
+    names: &BTreeSet<&str>,
+    owners: &HashMap<&ObjectKey, &str>,
+) -> UnitPlan {
     let mut plan = UnitPlan {
         name: unit.name.clone(),
-        after: order::needs(request.units, unit).map(str::to_owned).collect(),
+        after: order::needs(names, unit).map(str::to_owned).collect(),
         steps: Vec::new(),
         prune: Vec::new(),
         images: BTreeSet::new(),
@@ -407,7 +412,7 @@ fn changed(key: &ObjectKey, changes: Vec<FieldChange>) -> (Action, String) {
 }
 
 /// The step for an object that its unit no longer wants.
-fn leaving(scope: &Scope, unit: &Unit, held: &Held, owners: &BTreeMap<ObjectKey, &str>) -> Step {
+fn leaving(scope: &Scope, unit: &Unit, held: &Held, owners: &HashMap<&ObjectKey, &str>) -> Step {
     let kept = owners
         .get(&held.key)
         .map(|owner| format!("it belongs to `{owner}` now"))
@@ -456,8 +461,10 @@ fn identity(scope: &Scope, units: &[UnitPlan]) -> ContentHash {
                 Action::Keep => "keep",
                 Action::Refuse => "refuse",
             };
-            let sent = step.manifest.as_ref().map(|manifest| manifest.hash().to_string()).unwrap_or_default();
-            hash = hash.text(verb).text(&step.key.group).text(&step.key.to_string()).text(&sent);
+            let ObjectKey { group, kind, namespace, name } = &step.key;
+            hash = hash.text(verb).text(group).text(kind).text(namespace.as_deref().unwrap_or_default());
+            let sent = step.manifest.as_ref().map(Manifest::hash);
+            hash = hash.text(name).part(sent.as_ref().map_or(&[][..], |sent| sent.bytes()));
         }
     }
     hash.finish()

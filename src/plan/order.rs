@@ -54,40 +54,58 @@ impl Stage {
 pub(super) fn sort(units: &[Unit]) -> Result<Vec<usize>, PlanError> {
     let position: BTreeMap<&str, usize> =
         units.iter().enumerate().map(|(index, unit)| (unit.name.as_str(), index)).collect();
-    let mut waits: BTreeMap<&str, BTreeSet<&str>> =
-        units.iter().map(|unit| (unit.name.as_str(), needs(units, unit).collect())).collect();
+    let names = names(units);
+    let needs: BTreeMap<&str, BTreeSet<&str>> =
+        units.iter().map(|unit| (unit.name.as_str(), needs(&names, unit).collect())).collect();
+    let mut missing: BTreeMap<&str, usize> = needs.iter().map(|(name, needs)| (*name, needs.len())).collect();
+    let mut needed_by: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, needs) in &needs {
+        needs.iter().for_each(|need| needed_by.entry(need).or_default().push(name));
+    }
     let mut sorted = Vec::with_capacity(units.len());
-    while !waits.is_empty() {
-        let ready: Vec<&str> =
-            waits.iter().filter(|(_, after)| after.is_empty()).map(|(name, _)| *name).collect();
-        if ready.is_empty() {
-            return Err(PlanError::Cycle(circle(&waits)));
-        }
-        for name in ready {
-            waits.remove(name);
-            for after in waits.values_mut() {
-                after.remove(name);
-            }
+    let mut ready: BTreeSet<&str> =
+        missing.iter().filter(|(_, missing)| **missing == 0).map(|(name, _)| *name).collect();
+    while !ready.is_empty() {
+        for name in std::mem::take(&mut ready) {
             sorted.push(position[name]);
+            missing.remove(name);
+            for waiting in needed_by.get(name).into_iter().flatten() {
+                if let Some(left) = missing.get_mut(waiting) {
+                    *left -= 1;
+                    if *left == 0 {
+                        ready.insert(waiting);
+                    }
+                }
+            }
         }
     }
-    Ok(sorted)
+    match missing.keys().next() {
+        Some(first) => Err(PlanError::Cycle(circle(first, &missing, &needs))),
+        None => Ok(sorted),
+    }
 }
 
-/// The units that must stand before one: those that it names, and the environment's own.
+/// The names of all units.
+pub(super) fn names(units: &[Unit]) -> BTreeSet<&str> {
+    units.iter().map(|unit| unit.name.as_str()).collect()
+}
+
+/// The units of a plan that must stand before one: those that it names, and the environment's own.
 ///
 /// A name that no unit has is no constraint: the reference was checked where its place in the file is known.
-pub(super) fn needs<'a>(units: &'a [Unit], unit: &'a Unit) -> impl Iterator<Item = &'a str> {
-    units
-        .iter()
-        .map(|other| other.name.as_str())
-        .filter(|name| unit.after.contains(*name) || (*name == ENVIRONMENT_UNIT && unit.name != *name))
+pub(super) fn needs<'a>(names: &BTreeSet<&'a str>, unit: &Unit) -> impl Iterator<Item = &'a str> {
+    let own = (unit.name != ENVIRONMENT_UNIT).then_some(ENVIRONMENT_UNIT);
+    own.into_iter().chain(unit.after.iter().map(String::as_str)).filter_map(|name| names.get(name).copied())
 }
 
 /// One circle among units that all wait: follow first needs until a name comes again.
-fn circle(waits: &BTreeMap<&str, BTreeSet<&str>>) -> Vec<String> {
+fn circle<'a>(
+    first: &'a str,
+    waiting: &BTreeMap<&'a str, usize>,
+    needs: &BTreeMap<&'a str, BTreeSet<&'a str>>,
+) -> Vec<String> {
     let mut path: Vec<&str> = Vec::new();
-    let mut at = *waits.keys().next().expect("only called while units wait");
+    let mut at = first;
     loop {
         if let Some(begin) = path.iter().position(|seen| *seen == at) {
             let mut circle: Vec<String> = path[begin..].iter().map(|name| (*name).to_owned()).collect();
@@ -95,6 +113,6 @@ fn circle(waits: &BTreeMap<&str, BTreeSet<&str>>) -> Vec<String> {
             return circle;
         }
         path.push(at);
-        at = waits[at].iter().next().expect("every unit still waits for another");
+        at = needs[at].iter().find(|need| waiting.contains_key(*need)).expect("every unit still waits for another");
     }
 }

@@ -4,6 +4,7 @@
 //! allowed to stand in it.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
@@ -73,17 +74,26 @@ fn todays_group<'a>(group: &'a str, kind: &str) -> &'a str {
     }
 }
 
-/// A rendered object with the template that made it.
+/// A rendered object with the template that made it. A clone is the same object, not a copy of it.
 ///
 /// [`Manifest::new`] checks that the object has the four fields of its key, so that the accessors cannot fail.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Manifest {
+pub struct Manifest(Arc<Made>);
+
+#[derive(Debug, Clone)]
+struct Made {
     object: Value,
     key: ObjectKey,
-    /// The template's file, such as `templates/web/10-deployment.yaml.hbs`.
-    pub template: String,
-    /// The line of that file where the object begins, counted from 1.
-    pub line: u32,
+    template: String,
+    line: u32,
+    /// Made when it is first asked for.
+    hash: OnceLock<ContentHash>,
+}
+
+impl PartialEq for Made {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.object, &self.template, self.line) == (&other.object, &other.template, other.line)
+    }
 }
 
 /// Why a rendered document is no object of Kubernetes.
@@ -117,73 +127,75 @@ impl Manifest {
             given => Some(text(given, "metadata.namespace")?),
         };
         let key = ObjectKey::new(&api_version, &kind, namespace.as_deref(), &name);
-        Ok(Self { object, key, template: template.into(), line })
+        Ok(Self(Arc::new(Made { object, key, template: template.into(), line, hash: OnceLock::new() })))
     }
 
     /// The object: `apiVersion`, `kind`, `metadata` and the rest.
     #[must_use]
     pub fn object(&self) -> &Value {
-        &self.object
+        &self.0.object
     }
 
     /// Gives the object away.
     #[must_use]
     pub fn into_object(self) -> Value {
-        self.object
+        Arc::unwrap_or_clone(self.0).object
     }
 
     /// The object's key.
     #[must_use]
     pub fn key(&self) -> &ObjectKey {
-        &self.key
+        &self.0.key
     }
 
     /// The API version, such as `apps/v1`.
     #[must_use]
     pub fn api_version(&self) -> &str {
-        self.object["apiVersion"].as_str().unwrap_or_default()
+        self.0.object["apiVersion"].as_str().unwrap_or_default()
     }
 
     /// The kind, such as `Deployment`.
     #[must_use]
     pub fn kind(&self) -> &str {
-        &self.key.kind
+        &self.0.key.kind
     }
 
     /// The object's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.key.name
+        &self.0.key.name
     }
 
     /// The object's namespace; `None` for an object of the whole cluster.
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
-        self.key.namespace.as_deref()
+        self.0.key.namespace.as_deref()
     }
 
     /// A label of the object.
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
-        self.object.get("metadata")?.get("labels")?.get(name)?.as_str()
+        self.0.object.get("metadata")?.get("labels")?.get(name)?.as_str()
     }
 
     /// The hash of the object alone: two templates that make the same object make the same hash.
     #[must_use]
     pub fn hash(&self) -> ContentHash {
-        Hasher::new("manifest").json(&self.object).finish()
+        *self.0.hash.get_or_init(|| Hasher::new("manifest").json(&self.0.object).finish())
     }
 
-    /// Where the object was made: `templates/web/10-deployment.yaml.hbs:3`.
+    /// Where the object was made, file and line: `templates/web/10-deployment.yaml.hbs:3`.
     #[must_use]
     pub fn place(&self) -> String {
-        format!("{}:{}", self.template, self.line)
+        format!("{}:{}", self.0.template, self.0.line)
     }
 
     /// Adds labels (or annotations) to a map that `path` names, such as `["spec", "template", "metadata"]`; the map
     /// is made where it is missing. The values given win.
     pub(crate) fn stamp(&mut self, path: &[&str], what: &str, values: &[(String, String)]) {
-        let mut at = &mut self.object;
+        let made = Arc::make_mut(&mut self.0);
+        made.hash = OnceLock::new();
+        let mut at = &mut made.object;
         for step in path.iter().chain([&what]) {
             let Value::Object(map) = at else { return };
             at = map.entry(*step).or_insert_with(|| Value::Object(Map::new()));
