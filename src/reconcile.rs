@@ -155,7 +155,8 @@ pub(crate) struct Inner {
     busy: watch::Sender<BTreeSet<(ProjectName, EnvironmentName)>>,
     /// Hints that no look has served yet, and looks under way.
     looking: watch::Sender<usize>,
-    absent: Mutex<BTreeMap<(String, String), Option<Timestamp>>>,
+    records: record::Records,
+    absent: Mutex<BTreeMap<(ProjectName, EnvironmentName), Option<Timestamp>>>,
     approvals: Mutex<BTreeSet<crate::hash::ContentHash>>,
     /// Where the forge says that repositories are cloned from, by their keys.
     clones: Mutex<BTreeMap<String, RepositoryUrl>>,
@@ -182,6 +183,7 @@ impl Reconciler {
             surveyed: tokio::sync::Mutex::default(),
             busy: watch::Sender::default(),
             looking: watch::Sender::default(),
+            records: record::Records::default(),
             absent: Mutex::default(),
             approvals: Mutex::default(),
             clones: Mutex::default(),

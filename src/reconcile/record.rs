@@ -1,10 +1,15 @@
 //! What is written down about services and their deployments, so that pages, the command line and GitHub say the same.
 
 mod ends;
+mod rows;
+
+pub(super) use rows::{Record, Records};
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::rollout::Work;
@@ -71,43 +76,14 @@ impl Reconciler {
     fn now(&self) -> Timestamp {
         self.0.parts.clock.now()
     }
-    pub(super) async fn row(
-        &self,
-        environment: &Environment,
-        service: &ServiceName,
-    ) -> Result<Option<ServiceRow>, StoreError> {
-        let rows = self
-            .store()
-            .services(Some(environment.project.as_str()), Some(environment.name.as_str()))
-            .await?;
-        Ok(rows.into_iter().find(|row| row.service == service.as_str()))
-    }
-    /// Writes the record of a service where it differs from what stands there.
+    /// [`Reconciler::put_record`] of a service of an environment.
     async fn put_row(
         &self,
         environment: &Environment,
         service: &ServiceName,
         change: impl FnOnce(&mut ServiceRow, &mut ServiceState),
     ) -> Result<(), StoreError> {
-        let old = self.row(environment, service).await?;
-        let mut row = old.clone().unwrap_or_else(|| ServiceRow {
-            project: environment.project.to_string(),
-            environment: environment.name.to_string(),
-            service: service.to_string(),
-            state: "pending".to_owned(),
-            message: "It has not been deployed yet".to_owned(),
-            live_deployment: None,
-            detail: None,
-            updated: self.now(),
-        });
-        let mut detail = state(&row);
-        change(&mut row, &mut detail);
-        row.detail = serde_json::to_value(detail).ok();
-        if old.as_ref().is_some_and(|old| ServiceRow { updated: row.updated, ..old.clone() } == row) {
-            return Ok(());
-        }
-        row.updated = self.now();
-        self.store().put_service(row).await
+        self.put_record(&Self::state_key(environment, service), change).await
     }
     /// Begins a rollout where there is something to do. Takes up a deployment that an earlier process left.
     pub(super) async fn begin(
@@ -115,9 +91,9 @@ impl Reconciler {
         work: &Work,
         digest: Option<ContentHash>,
     ) -> Result<Option<Begun>, ReconcileError> {
-        let row = self.row(&work.environment, &work.name).await?;
-        let known = row.as_ref().map(state).unwrap_or_default();
-        let live = row.as_ref().and_then(|row| row.live_deployment.clone());
+        let record = self.record(&Self::state_key(&work.environment, &work.name)).await?;
+        let known = record.as_ref().map(|record| record.detail.clone()).unwrap_or_default();
+        let live = record.and_then(|record| record.row.live_deployment.clone());
         let Some(digest) = digest else {
             let id = live.unwrap_or_default();
             if work.unit.gone && work.unit.changes() {
@@ -311,9 +287,7 @@ impl Reconciler {
         if !id.is_empty() {
             self.end(id, "removed", None).await?;
         }
-        self.store()
-            .remove_service(environment.project.as_str(), environment.name.as_str(), service.as_str())
-            .await
+        self.remove_record(&Self::state_key(environment, service)).await
     }
     pub(super) async fn event(
         &self,
@@ -343,14 +317,10 @@ impl Reconciler {
         environment: &crate::name::EnvironmentName,
         service: Option<&ServiceName>,
     ) -> Result<(), StoreError> {
-        for mut row in self.store().services(Some(project.as_str()), Some(environment.as_str())).await? {
-            if service.is_some_and(|service| service.as_str() != row.service) {
-                continue;
-            }
-            let mut detail = state(&row);
-            if detail.failed_digest.take().is_some() {
-                row.detail = serde_json::to_value(detail).ok();
-                self.store().put_service(row).await?;
+        for (name, _) in self.records_of(project, environment).await? {
+            if service.is_none_or(|service| *service == name) {
+                let key = (project.clone(), environment.clone(), name);
+                self.put_record(&key, |_, detail| detail.failed_digest = None).await?;
             }
         }
         self.hint(super::Hint::Environment(project.clone(), environment.clone()));
@@ -373,7 +343,7 @@ impl Reconciler {
             .await
     }
     /// A head that changes no input of a service has a verdict too.
-    pub(super) async fn verdicts(&self, found: &[(Lookup, Found)]) {
+    pub(super) async fn verdicts(&self, found: &[(Arc<Lookup>, Found)]) {
         let mut rows = Vec::new();
         for (lookup, found) in found {
             let Found::Revision { revision, head, .. } = found else { continue };
@@ -398,12 +368,6 @@ impl Reconciler {
             tracing::warn!(error = %super::chain(&error), "Verdicts could not be recorded.");
         }
     }
-}
-
-/// What a row holds beside its state and headline.
-#[must_use]
-pub(super) fn state(row: &ServiceRow) -> ServiceState {
-    row.detail.clone().and_then(|detail: Value| serde_json::from_value(detail).ok()).unwrap_or_default()
 }
 
 fn revision_of(service: &Service) -> Option<String> {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::record::state;
 use super::{Hint, Reconciler, chain};
 use crate::config::environment::{Follow, Release};
 use crate::name::{EnvironmentName, ProjectName, Revision, ServiceName};
@@ -71,15 +70,13 @@ impl Reconciler {
     ) -> Result<Pinned, ReleaseError> {
         self.known(project, to, Some(Follow::Releases))?;
         self.known(project, from, None)?;
-        let rows = self.store().services(Some(project.as_str()), Some(from.as_str())).await?;
         let mut pins = Vec::new();
-        for row in &rows {
-            let Ok(name) = row.service.parse::<ServiceName>() else { continue };
+        for (name, record) in self.records_of(project, from).await? {
             if !services.is_empty() && !services.contains(&name) {
                 continue;
             }
-            let detail = state(row);
-            let (Some(_), Some(revision)) = (&row.live_deployment, detail.revision) else {
+            let detail = &record.detail;
+            let (Some(_), Some(revision)) = (&record.row.live_deployment, &detail.revision) else {
                 if services.contains(&name) {
                     return Err(ReleaseError::NotNow(format!(
                         "`{name}` is not live in {from}; hint: `branchline status` says why"

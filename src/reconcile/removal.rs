@@ -7,38 +7,42 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::record::Record;
 use super::{Hint, ReconcileError, Reconciler, Snapshot, chain};
 use crate::cluster::{self, Outcome, prune};
 use crate::desired::{self, Environment};
 use crate::name::{EnvironmentName, ProjectName, ServiceName};
 use crate::plan::{ENVIRONMENT_UNIT, Plan};
-use crate::store::ServiceRow;
+
+/// A service of an environment that should not exist.
+type Gone = (ServiceName, Arc<Record>);
 
 impl Reconciler {
     /// Takes down previews that are no longer wanted, and holds every other environment that vanished.
     pub(super) async fn take_down(&self, now: &Snapshot) {
-        let rows = match self.store().services(None, None).await {
-            Ok(rows) => rows,
+        let records = match self.records().await {
+            Ok(records) => records,
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "What should no longer exist could not be looked up; it is tried again.");
                 return;
             }
         };
         let kept: BTreeSet<_> =
-            now.environments.iter().map(|e| (e.project.as_str(), e.name.as_str())).collect();
-        let mut gone: BTreeMap<(String, String), Vec<&ServiceRow>> = BTreeMap::new();
-        for row in rows.iter().filter(|row| !kept.contains(&(row.project.as_str(), row.environment.as_str())))
-        {
-            gone.entry((row.project.clone(), row.environment.clone())).or_default().push(row);
+            now.environments.iter().map(|e| (&e.project, &e.name)).collect();
+        let mut gone: BTreeMap<(ProjectName, EnvironmentName), Vec<Gone>> = BTreeMap::new();
+        for ((project, environment, service), record) in records {
+            if !kept.contains(&(&project, &environment)) {
+                gone.entry((project, environment)).or_default().push((service, record));
+            }
         }
         self.0
             .absent
             .lock()
             .expect("no holder of this lock panics")
             .retain(|environment, _| gone.contains_key(environment));
-        for (key, rows) in gone {
-            if let Err(error) = self.without(now, &key, &rows).await {
-                tracing::warn!(environment = %key.1, error = %chain(&error), "An environment could not be taken down; it is tried again.");
+        for ((project, name), services) in gone {
+            if let Err(error) = self.without(now, &project, &name, &services).await {
+                tracing::warn!(environment = %name, error = %chain(&error), "An environment could not be taken down; it is tried again.");
             }
         }
     }
@@ -47,26 +51,24 @@ impl Reconciler {
     async fn without(
         &self,
         now: &Snapshot,
-        key: &(String, String),
-        rows: &[&ServiceRow],
+        project: &ProjectName,
+        name: &EnvironmentName,
+        services: &[Gone],
     ) -> Result<(), ReconcileError> {
-        let (Ok(project), Ok(name)) = (key.0.parse::<ProjectName>(), key.1.parse::<EnvironmentName>()) else {
-            return Ok(());
-        };
         let preview = name.as_str().starts_with("pr-");
-        let Some(stands) = now.config.projects.get(&project).filter(|_| preview) else {
-            return self.hold(now, &project, &name, rows).await;
+        let Some(stands) = now.config.projects.get(project).filter(|_| preview) else {
+            return self.hold(now, project, name, services).await;
         };
         let of = |short: &String| {
             let prefix = crate::name::k8s_name(&["pr", &crate::name::k8s_name(&[short], 30)], 60);
             name.as_str().strip_prefix(&prefix).is_some_and(|rest| rest.starts_with('-'))
         };
-        if !now.config.absence_is_proven(&project) || now.unlisted.iter().any(of) {
+        if !now.config.absence_is_proven(project) || now.unlisted.iter().any(of) {
             return Ok(());
         }
         {
             let mut absent = self.0.absent.lock().expect("no holder of this lock panics");
-            let first = absent.entry(key.clone()).or_insert(now.at);
+            let first = absent.entry((project.clone(), name.clone())).or_insert(now.at);
             if *first == now.at {
                 // the second listing is asked for at once
                 drop(absent);
@@ -74,8 +76,8 @@ impl Reconciler {
                 return Ok(());
             }
         }
-        let Some(environment) = desired::former(stands, &now.environments, &name) else { return Ok(()) };
-        self.remove_preview(now, &Arc::new(environment), rows).await
+        let Some(environment) = desired::former(stands, &now.environments, name) else { return Ok(()) };
+        self.remove_preview(now, &Arc::new(environment), services).await
     }
 
     async fn hold(
@@ -83,10 +85,10 @@ impl Reconciler {
         now: &Snapshot,
         project: &ProjectName,
         name: &EnvironmentName,
-        rows: &[&ServiceRow],
+        services: &[Gone],
     ) -> Result<(), ReconcileError> {
         let what = if now.config.projects.contains_key(project) { "environment" } else { "project" };
-        let services: Vec<_> = rows.iter().map(|row| row.service.as_str()).collect();
+        let services: Vec<_> = services.iter().map(|(service, _)| service).collect();
         let reason = format!("the {what} is no longer in the configuration");
         let held = json!({"services": services, "reasons": [reason]}).to_string().into_bytes();
         let key = format!("{project}/{name}");
@@ -111,24 +113,21 @@ impl Reconciler {
         &self,
         now: &Snapshot,
         environment: &Arc<Environment>,
-        rows: &[&ServiceRow],
+        services: &[Gone],
     ) -> Result<(), ReconcileError> {
         // a namespace that came back with the embedded cluster's own state does not carry our label yet
         let (plan, _, handle) = self.plan_environment(now, environment).await?;
         if let Some(unit) = plan.unit(ENVIRONMENT_UNIT) {
             cluster::apply::apply(&handle.set, unit, true).await?;
         }
-        for row in rows {
-            if let Ok(name) = row.service.parse::<ServiceName>() {
-                self.0.rollouts.call_off(&Self::state_key(environment, &name)).await;
-            }
+        for (name, _) in services {
+            self.0.rollouts.call_off(&Self::state_key(environment, name)).await;
         }
         let outcome = prune::namespace(&handle.set).await?;
         self.close_handle(environment).await;
-        for row in rows {
-            if let Ok(name) = row.service.parse::<ServiceName>() {
-                self.forget(environment, &name, row.live_deployment.as_deref().unwrap_or_default()).await?;
-            }
+        for (name, record) in services {
+            let live = record.row.live_deployment.as_deref().unwrap_or_default();
+            self.forget(environment, name, live).await?;
         }
         if outcome == Outcome::Pruned {
             let message = "The pull request is closed and its preview was removed";
@@ -146,16 +145,14 @@ impl Reconciler {
         if !environment.absence_is_proven {
             return Ok(());
         }
-        let (project, name) = (environment.project.as_str(), environment.name.as_str());
-        for row in self.store().services(Some(project), Some(name)).await? {
-            let Ok(service) = row.service.parse::<ServiceName>() else { continue };
+        for (service, record) in self.records_of(&environment.project, &environment.name).await? {
             let known = environment.services.contains_key(&service)
                 || environment.broken.contains_key(&service)
                 || plan.unit(service.as_str()).is_some();
             let runs = self.0.rollouts.runs(&Self::state_key(environment, &service)).await;
             if !known && !runs {
-                self.forget(environment, &service, row.live_deployment.as_deref().unwrap_or_default())
-                    .await?;
+                let live = record.row.live_deployment.as_deref().unwrap_or_default();
+                self.forget(environment, &service, live).await?;
             }
         }
         Ok(())

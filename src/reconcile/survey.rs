@@ -280,15 +280,9 @@ impl Reconciler {
     async fn deployed(
         &self,
     ) -> Result<BTreeMap<(ProjectName, EnvironmentName, ServiceName), Revision>, ReconcileError> {
-        let rows = self.0.parts.store.services(None, None).await?;
-        let parse = |row: crate::store::ServiceRow| {
-            let revision = row.detail.as_ref()?.get("revision")?.as_str()?.parse().ok()?;
-            Some((
-                (row.project.parse().ok()?, row.environment.parse().ok()?, row.service.parse().ok()?),
-                revision,
-            ))
-        };
-        Ok(rows.into_iter().filter_map(parse).collect())
+        let revision = |record: &super::record::Record| record.detail.revision.as_ref()?.parse().ok();
+        let all = self.records().await?.into_iter();
+        Ok(all.filter_map(|(key, record)| Some((key, revision(&record)?))).collect())
     }
 }
 

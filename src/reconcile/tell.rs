@@ -10,7 +10,7 @@ use crate::github::{want_check, want_note};
 use crate::name::Revision;
 use crate::report::{Cause, CommitOutcome, ConfigOutcome, Reporter, ServiceOutcome, State, Step, StepState};
 use crate::source::{Mirror, RepositoryUrl};
-use crate::store::{Deployment, DeploymentFilter, ServiceRow, StoreError};
+use crate::store::{Deployment, DeploymentFilter, StoreError};
 
 /// Deployments of one commit that are looked at.
 const MOST: u32 = 500;
@@ -55,15 +55,9 @@ impl Reconciler {
             // the newest comes first
             latest.entry(key).or_insert(deployment);
         }
-        let rows = store.services(None, None).await?;
         let mut services = Vec::new();
         for deployment in latest.values() {
-            let row = rows.iter().find(|row| {
-                row.project == deployment.project
-                    && row.environment == deployment.environment
-                    && row.service == deployment.service
-            });
-            services.extend(self.outcome(deployment, row, revision).await?);
+            services.extend(self.outcome(deployment, revision).await?);
         }
         let verdicts = store.verdicts(revision.as_str(), MOST).await?;
         let untouched = verdicts
@@ -85,7 +79,6 @@ impl Reconciler {
     async fn outcome(
         &self,
         deployment: &Deployment,
-        row: Option<&ServiceRow>,
         revision: &Revision,
     ) -> Result<Option<ServiceOutcome>, StoreError> {
         let steps = self.store().steps(&deployment.id).await?;
@@ -105,7 +98,9 @@ impl Reconciler {
             return Ok(None);
         };
         let Ok(state) = deployment.state.parse::<State>() else { return Ok(None) };
-        let detail = row.map(super::record::state).unwrap_or_default();
+        let key = (project, environment, service);
+        let record = self.record(&key).await?;
+        let detail = record.map(|record| record.detail.clone()).unwrap_or_default();
         let log = match &deployment.error {
             Some(_) => self
                 .store()
@@ -128,9 +123,9 @@ impl Reconciler {
             .filter(|_| state.is_broken())
             .and_then(|revision| revision.parse().ok());
         Ok(Some(ServiceOutcome {
-            project,
-            environment,
-            service,
+            project: key.0,
+            environment: key.1,
+            service: key.2,
             revision: revision.clone(),
             state,
             steps: steps.collect(),

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::{Begun, ENDED, Failure, LINES, ServiceState, live_on, repo_of, revision_of, short, state};
-use crate::desired::{Environment, Service, Wanted};
+use super::{Begun, ENDED, Failure, LINES, ServiceState, live_on, repo_of, revision_of, short};
+use crate::desired::{Environment, Wanted};
 use crate::name::ServiceName;
 use crate::plan::{Plan, Verdict};
 use crate::reconcile::attempt::Refusal;
@@ -38,8 +38,9 @@ impl Reconciler {
             .await?;
             return Ok(());
         }
-        let row = self.row(&work.environment, &work.name).await?;
-        let previous = row.and_then(|row| row.live_deployment).filter(|id| *id != begun.id);
+        let record = self.record(&Self::state_key(&work.environment, &work.name)).await?;
+        let previous =
+            record.and_then(|record| record.row.live_deployment.clone()).filter(|id| *id != begun.id);
         if !begun.heals {
             self.end(&begun.id, "live", None).await?;
             if let Some(previous) = previous {
@@ -152,11 +153,11 @@ impl Reconciler {
         refusal: &Refusal,
     ) -> Result<(), ReconcileError> {
         let Some(prepared) = &work.prepared else { return Ok(()) };
-        let row = self.row(&work.environment, &work.name).await?;
-        if row.as_ref().map(state).unwrap_or_default().failed_digest == Some(prepared.digest) {
+        let record = self.record(&Self::state_key(&work.environment, &work.name)).await?;
+        if record.as_ref().is_some_and(|record| record.detail.failed_digest == Some(prepared.digest)) {
             return Ok(());
         }
-        let was_live = row.is_some_and(|row| row.live_deployment.is_some());
+        let was_live = record.is_some_and(|record| record.row.live_deployment.is_some());
         let id = self.new_deployment(work, prepared.digest, "planning", was_live).await?.id;
         let failure = Failure {
             step: refusal.step,
@@ -169,7 +170,8 @@ impl Reconciler {
     /// A service of which nobody can say what it should be: it is left as it is, and its record says why.
     pub(in crate::reconcile) async fn record_broken(&self, work: &Work) -> Result<(), ReconcileError> {
         let why = work.unit.broken.clone().unwrap_or_default();
-        if let Some(Service { state: Wanted::Waiting, .. }) = work.environment.services.get(&work.name) {
+        let service = work.environment.services.get(&work.name);
+        if service.is_some_and(|service| service.state == Wanted::Waiting) {
             return Ok(());
         }
         self.put_row(&work.environment, &work.name, |row, detail| {

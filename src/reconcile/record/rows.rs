@@ -1,0 +1,138 @@
+//! The current records of services as this process knows them. Only the reconciler writes them, so they are read from
+//! the store once; after that every question about them is answered from memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::OnceCell;
+
+use super::ServiceState;
+use crate::name::{EnvironmentName, ProjectName, ServiceName};
+use crate::reconcile::Reconciler;
+use crate::reconcile::rollout::Key;
+use crate::store::{ServiceRow, Store, StoreError};
+
+/// The record of a service: its row, and what the row holds as JSON.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::reconcile) struct Record {
+    pub(in crate::reconcile) row: ServiceRow,
+    pub(in crate::reconcile) detail: ServiceState,
+}
+
+/// All records, by project, environment and service.
+#[derive(Default)]
+pub(in crate::reconcile) struct Records(OnceCell<Mutex<Known>>);
+
+type Known = BTreeMap<Key, Arc<Entry>>;
+
+/// The record of one service.
+#[derive(Default)]
+struct Entry {
+    /// Whoever changes the record holds this until the store has it, so that the store and the memory say the same.
+    turn: tokio::sync::Mutex<()>,
+    record: Mutex<Option<Arc<Record>>>,
+}
+
+impl Entry {
+    fn record(&self) -> MutexGuard<'_, Option<Arc<Record>>> {
+        self.record.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Records {
+    async fn known(&self, store: &Store) -> Result<MutexGuard<'_, Known>, StoreError> {
+        let known = self.0.get_or_try_init(|| async {
+            let entries = store.services(None, None).await?.into_iter().filter_map(|row| {
+                let key =
+                    (row.project.parse().ok()?, row.environment.parse().ok()?, row.service.parse().ok()?);
+                let detail = row.detail.clone().and_then(|json| serde_json::from_value(json).ok());
+                let record = Record { detail: detail.unwrap_or_default(), row };
+                Some((
+                    key,
+                    Arc::new(Entry { record: Mutex::new(Some(Arc::new(record))), ..Entry::default() }),
+                ))
+            });
+            Ok::<_, StoreError>(Mutex::new(entries.collect()))
+        });
+        Ok(known.await?.lock().expect("no holder of this lock panics"))
+    }
+}
+
+impl Reconciler {
+    /// The record of a service.
+    pub(in crate::reconcile) async fn record(&self, key: &Key) -> Result<Option<Arc<Record>>, StoreError> {
+        let known = self.0.records.known(self.store()).await?;
+        Ok(known.get(key).and_then(|entry| entry.record().clone()))
+    }
+
+    /// Every record, in the order of the names.
+    pub(in crate::reconcile) async fn records(&self) -> Result<Vec<(Key, Arc<Record>)>, StoreError> {
+        let known = self.0.records.known(self.store()).await?;
+        let all = known.iter();
+        Ok(all.filter_map(|(key, entry)| Some((key.clone(), entry.record().clone()?))).collect())
+    }
+
+    /// The records of one environment, in the order of the names.
+    pub(in crate::reconcile) async fn records_of(
+        &self,
+        project: &ProjectName,
+        environment: &EnvironmentName,
+    ) -> Result<Vec<(ServiceName, Arc<Record>)>, StoreError> {
+        let known = self.0.records.known(self.store()).await?;
+        let mine = known.iter().filter(|(key, _)| (&key.0, &key.1) == (project, environment));
+        Ok(mine.filter_map(|(key, entry)| Some((key.2.clone(), entry.record().clone()?))).collect())
+    }
+
+    /// Writes the record of a service where it differs from what stands there.
+    pub(in crate::reconcile) async fn put_record(
+        &self,
+        key: &Key,
+        change: impl FnOnce(&mut ServiceRow, &mut ServiceState),
+    ) -> Result<(), StoreError> {
+        let entry = {
+            let mut known = self.0.records.known(self.store()).await?;
+            Arc::clone(known.entry(key.clone()).or_default())
+        };
+        let _turn = entry.turn.lock().await;
+        let old = entry.record().clone();
+        let mut record = old.as_deref().cloned().unwrap_or_else(|| self.new_record(key));
+        change(&mut record.row, &mut record.detail);
+        if old.is_some_and(|old| *old == record) {
+            return Ok(());
+        }
+        record.row.detail = serde_json::to_value(&record.detail).ok();
+        record.row.updated = self.0.parts.clock.now();
+        self.store().put_service(record.row.clone()).await?;
+        *entry.record() = Some(Arc::new(record));
+        Ok(())
+    }
+
+    /// Removes the record of a service that is no more.
+    pub(in crate::reconcile) async fn remove_record(&self, key: &Key) -> Result<(), StoreError> {
+        let entry = self.0.records.known(self.store()).await?.get(key).cloned();
+        let Some(entry) = entry else { return Ok(()) };
+        let _turn = entry.turn.lock().await;
+        self.store().remove_service(key.0.as_str(), key.1.as_str(), key.2.as_str()).await?;
+        *entry.record() = None;
+        let mut known = self.0.records.known(self.store()).await?;
+        // the map and this function hold it, and nobody waits for a turn
+        if Arc::strong_count(&entry) == 2 {
+            known.remove(key);
+        }
+        Ok(())
+    }
+
+    fn new_record(&self, key: &Key) -> Record {
+        let row = ServiceRow {
+            project: key.0.to_string(),
+            environment: key.1.to_string(),
+            service: key.2.to_string(),
+            state: "pending".to_owned(),
+            message: "It has not been deployed yet".to_owned(),
+            live_deployment: None,
+            detail: None,
+            updated: self.0.parts.clock.now(),
+        };
+        Record { row, detail: ServiceState::default() }
+    }
+}
