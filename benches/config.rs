@@ -64,7 +64,7 @@ fn desired(bencher: divan::Bencher<'_, '_>, services: usize) {
         })
         .collect();
     bencher.bench(|| {
-        desired::desired(&Inputs {
+        let inputs = Inputs {
             config: &repository,
             found: &found,
             pulls: &[],
@@ -72,6 +72,7 @@ fn desired(bencher: divan::Bencher<'_, '_>, services: usize) {
             embedded: Runtime::Process,
             hosts: &Hosts { scheme: "https".to_owned(), port: None },
             addresses: &|_, _| 28000,
-        })
+        };
+        desired::desired(&inputs, &mut desired::Memory::default())
     });
 }

@@ -22,15 +22,17 @@ mod validate;
 pub mod value;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use document::{Document, File};
 pub use explain::explain;
-pub use load::{app_service, load};
+pub use load::{app_service, load, load_after};
 pub use merge::Effective;
 pub use problem::{Problem, Scope, Severity};
 
 use crate::name::{ClusterName, EnvironmentName, ProjectName, ServiceName};
 use environment::{EnvironmentSpec, Releases};
+use merge::Sums;
 use project::ProjectSpec;
 use root::{ClusterSpec, ConfigSpec};
 use service::ServiceSpec;
@@ -39,15 +41,17 @@ use service::ServiceSpec;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Repository {
     /// `kind: Config`, where there is one.
-    pub config: Option<Document<ConfigSpec>>,
+    pub config: Option<Arc<Document<ConfigSpec>>>,
     /// The clusters by name.
-    pub clusters: BTreeMap<ClusterName, Document<ClusterSpec>>,
+    pub clusters: BTreeMap<ClusterName, Arc<Document<ClusterSpec>>>,
     /// The projects by name.
     pub projects: BTreeMap<ProjectName, Project>,
     /// The files under `templates/`.
     pub templates: Vec<File>,
     /// What is wrong, in the order of the files.
     pub problems: Vec<Problem>,
+    /// What was read of each file, by its path, with the id of its blob.
+    files: BTreeMap<String, (String, Arc<document::Read>)>,
 }
 
 /// A project with what stands in its folder.
@@ -56,20 +60,24 @@ pub struct Project {
     /// Its name, which is also that of its folder.
     pub name: ProjectName,
     /// `kind: Project`.
-    pub document: Document<ProjectSpec>,
+    pub document: Arc<Document<ProjectSpec>>,
     /// The sound services by name.
-    pub services: BTreeMap<ServiceName, Document<ServiceSpec>>,
+    pub services: BTreeMap<ServiceName, Arc<Document<ServiceSpec>>>,
     /// The sound environments by name, in no order of promotion.
     pub environments: BTreeMap<EnvironmentName, Environment>,
+    /// Its services in no environment.
+    sums: Sums,
 }
 
 /// An environment and its pins.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Environment {
     /// `kind: Environment`.
-    pub document: Document<EnvironmentSpec>,
+    pub document: Arc<Document<EnvironmentSpec>>,
     /// `kind: Releases`, where there is one.
-    pub releases: Option<Document<Releases>>,
+    pub releases: Option<Arc<Document<Releases>>>,
+    /// The services of the project in this environment.
+    sums: Sums,
 }
 
 impl Repository {

@@ -6,16 +6,20 @@
 
 mod host;
 mod lookup;
+mod memory;
 mod preview;
 mod resolve;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 pub use host::Hosts;
 pub use lookup::{Found, Lookup, LookupKey, lookups};
+use memory::Making;
+pub use memory::Memory;
 pub use preview::{PullRequest, environment_name, former};
 
 use crate::config::environment::{Follow, Release};
@@ -54,7 +58,7 @@ pub struct Inputs<'a> {
 }
 
 /// An environment that should exist.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Environment {
     /// Its project.
     pub project: ProjectName,
@@ -79,7 +83,7 @@ pub struct Environment {
     /// The names of the services that are its own. A preview reaches the others in the environment it is a copy of.
     pub members: BTreeSet<ServiceName>,
     /// Its services.
-    pub services: BTreeMap<ServiceName, Service>,
+    pub services: BTreeMap<ServiceName, Arc<Service>>,
     /// Services whose documents are broken: they are left exactly as they are.
     pub broken: BTreeMap<ServiceName, Vec<Problem>>,
     /// Whether a service that is not named here is known to be gone.
@@ -87,7 +91,7 @@ pub struct Environment {
 }
 
 /// A service of an environment.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// Its name.
     pub name: ServiceName,
@@ -108,11 +112,11 @@ pub struct Service {
     /// The secrets that are made once per environment: key → number of characters.
     pub generated: BTreeMap<String, u32>,
     /// The sum of its layers, with the origin of every value.
-    pub effective: Effective,
+    pub effective: Arc<Effective>,
 }
 
 /// What should run of a service.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
     /// This revision.
     Run(Box<Run>),
@@ -125,7 +129,7 @@ pub enum Wanted {
 }
 
 /// A revision of a service, ready to be built and rendered.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     /// The revision of the app repository; none for an image alone.
     pub revision: Option<Revision>,
@@ -164,32 +168,74 @@ pub struct BuildRequest {
 }
 
 /// The environments that should exist, those of projects in the order of promotion, then previews.
+///
+/// What `memory` holds from an earlier call is taken from there, where nothing changed that it was made of.
 #[must_use]
-pub fn desired(inputs: &Inputs<'_>) -> Vec<Environment> {
+pub fn desired(inputs: &Inputs<'_>, memory: &mut Memory) -> Vec<Arc<Environment>> {
+    let before = std::mem::take(memory);
     let mut environments = Vec::new();
     if !inputs.config.is_usable() {
         return environments;
     }
     for project in inputs.config.projects.values() {
+        let mut keep = |making: Making<'_>| environments.push(memory.keep(making));
         for name in project.ordered_environments() {
-            environments.push(base_environment(inputs, project, name));
+            keep(base_environment(inputs, project, name, &before));
         }
-        environments.extend(preview::environments(inputs, project));
+        preview::environments(inputs, project, &before).into_iter().for_each(keep);
     }
     environments
 }
 
-fn base_environment(inputs: &Inputs<'_>, project: &config::Project, name: &EnvironmentName) -> Environment {
+fn base_environment<'a>(
+    inputs: &'a Inputs<'a>,
+    project: &'a config::Project,
+    name: &'a EnvironmentName,
+    before: &'a Memory,
+) -> Making<'a> {
     let spec = &project.environments[name].document.spec;
     let mut environment = empty(inputs, project, name, None);
     environment.follow = spec.follow.unwrap_or(Follow::Branch);
     environment.members = project.services.keys().cloned().collect();
+    let mut making = Making::new(inputs, project, name, environment, before);
     for service in project.services.keys() {
-        let result = service_in(inputs, project, &environment, name, service);
-        place(&mut environment, service, result);
+        let found = inputs.found.get(&LookupKey::branch(&project.name, name, service));
+        making.add(service, found.and_then(Found::app_file), |effective| {
+            let release = project.environments[name].releases.as_ref();
+            let release = release.and_then(|releases| releases.spec.get(service.as_str()));
+            let follow = spec.follow.unwrap_or(Follow::Branch);
+            let pinned = release.filter(|release| follow == Follow::Releases || release.hold).cloned();
+            (revision(inputs, project, name, service, effective, found, pinned.as_ref()), pinned)
+        });
     }
-    broken_documents(inputs, project, &mut environment);
-    environment
+    making
+}
+
+/// The revision of a service in a base environment.
+fn revision(
+    inputs: &Inputs<'_>,
+    project: &config::Project,
+    base: &EnvironmentName,
+    name: &ServiceName,
+    effective: &Effective,
+    found: Option<&Found>,
+    pinned: Option<&Release>,
+) -> Result<Option<Revision>, Wanted> {
+    let follow = project.environments[base].document.spec.follow.unwrap_or(Follow::Branch);
+    if effective.spec.source.as_ref().and_then(|source| source.repo.as_ref()).is_none() {
+        Ok(None)
+    } else if let Some(release) = pinned {
+        Ok(Some(release.revision.clone()))
+    } else if follow == Follow::Releases {
+        Err(Wanted::NotReleased)
+    } else if effective.spec.auto_deploy == Some(AutoDeploy::Off) {
+        let key = (project.name.clone(), base.clone(), name.clone());
+        inputs.deployed.get(&key).cloned().map(Some).ok_or(Wanted::Waiting)
+    } else {
+        found
+            .map_or(Err(Wanted::Unknown("its repository has not been read yet".to_owned())), Found::revision)
+            .map(Some)
+    }
 }
 
 /// An environment without services.
@@ -226,13 +272,6 @@ fn empty(
     }
 }
 
-fn place(environment: &mut Environment, name: &ServiceName, result: Result<Service, Vec<Problem>>) {
-    match result {
-        Ok(service) => drop(environment.services.insert(name.clone(), service)),
-        Err(problems) => drop(environment.broken.insert(name.clone(), problems)),
-    }
-}
-
 /// Services whose documents could not be taken in stand in no list; their problems name them.
 fn broken_documents(inputs: &Inputs<'_>, project: &config::Project, environment: &mut Environment) {
     for problem in inputs.config.errors() {
@@ -259,44 +298,13 @@ fn broken_documents(inputs: &Inputs<'_>, project: &config::Project, environment:
     }
 }
 
-/// A service of a base environment.
-fn service_in(
-    inputs: &Inputs<'_>,
-    project: &config::Project,
-    environment: &Environment,
-    base: &EnvironmentName,
-    name: &ServiceName,
-) -> Result<Service, Vec<Problem>> {
-    let found = inputs.found.get(&LookupKey::branch(&project.name, base, name));
-    let app = found.and_then(|found| found.app_file());
-    let effective = inputs.config.effective(project, Some(base), name, app, None)?;
-    let release = project.environments[base].releases.as_ref().and_then(|r| r.spec.get(name.as_str()));
-    let pinned = release.filter(|release| environment.follow == Follow::Releases || release.hold);
-    let source = effective.spec.source.as_ref();
-    let revision = if source.and_then(|source| source.repo.as_ref()).is_none() {
-        Ok(None)
-    } else if let Some(release) = pinned {
-        Ok(Some(release.revision.clone()))
-    } else if environment.follow == Follow::Releases {
-        Err(Wanted::NotReleased)
-    } else if effective.spec.auto_deploy == Some(AutoDeploy::Off) {
-        let key = (project.name.clone(), base.clone(), name.clone());
-        inputs.deployed.get(&key).cloned().map(Some).ok_or(Wanted::Waiting)
-    } else {
-        found
-            .map_or(Err(Wanted::Unknown("its repository has not been read yet".to_owned())), Found::revision)
-            .map(Some)
-    };
-    compose(inputs, project, environment, name, effective, revision, pinned.cloned())
-}
-
 /// Puts a service together once its revision is known.
 fn compose(
     inputs: &Inputs<'_>,
     project: &config::Project,
     environment: &Environment,
     name: &ServiceName,
-    effective: Effective,
+    effective: Arc<Effective>,
     revision: Result<Option<Revision>, Wanted>,
     release: Option<Release>,
 ) -> Result<Service, Vec<Problem>> {

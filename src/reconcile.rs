@@ -9,6 +9,7 @@
 //! rollout carries one service of it to its end. A newer snapshot calls off a rollout that has become old; it never
 //! interrupts a write. The only module that knows the order of the phases.
 
+mod answers;
 mod attempt;
 mod clusters;
 mod forge;

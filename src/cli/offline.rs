@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -146,7 +147,7 @@ fn rendered(repository: &Repository, service: &Service) -> anyhow::Result<Vec<re
 }
 
 /// What should exist, with every question to Git answered by the same revision.
-fn on_disk(repository: &Repository) -> Vec<Environment> {
+fn on_disk(repository: &Repository) -> Vec<Arc<Environment>> {
     let revision: Revision = NO_REVISION.parse().expect("forty digits");
     let answer = |lookup: desired::Lookup| {
         let found = Found::Revision {
@@ -159,8 +160,8 @@ fn on_disk(repository: &Repository) -> Vec<Environment> {
     };
     let found: BTreeMap<_, _> =
         desired::lookups(repository, &[], |_, _| false).into_iter().map(answer).collect();
-    let pinned = every_pin(repository, &revision);
-    desired::desired(&Inputs {
+    let pinned = every_pin(repository);
+    let inputs = Inputs {
         config: &pinned,
         found: &found,
         pulls: &[],
@@ -168,15 +169,16 @@ fn on_disk(repository: &Repository) -> Vec<Environment> {
         embedded: Runtime::Process,
         hosts: &Hosts { scheme: "https".to_owned(), port: Some(8080) },
         addresses: &|_, _| 20000,
-    })
+    };
+    desired::desired(&inputs, &mut desired::Memory::default())
 }
 
 /// An environment that follows releases shows what a promotion would bring, where nothing is pinned yet.
-fn every_pin(repository: &Repository, _revision: &Revision) -> Repository {
+fn every_pin(repository: &Repository) -> Repository {
     let mut pinned = repository.clone();
     for project in pinned.projects.values_mut() {
         for environment in project.environments.values_mut() {
-            environment.document.spec.follow = None;
+            Arc::make_mut(&mut environment.document).spec.follow = None;
         }
     }
     pinned

@@ -5,18 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::problem::{Problem, Scope};
 use super::reference::{Interpolated, Reference, ReferenceNamespace};
 use super::root::ClusterType;
-use super::{Document, Effective, Project, Repository, rules, validate};
+use super::{Document, Effective, Project, Repository, merge, rules, validate};
 use crate::name::{EnvironmentName, LABEL, ServiceName, k8s_name};
 use crate::yaml::{Node, Place};
 
-/// Checks everything and adds what it finds to the problems of the repository.
-pub(super) fn all(repository: &mut Repository) {
+/// Sums up every service, checks everything and adds what it finds to the problems of the repository.
+pub(super) fn all(repository: &mut Repository, before: &Repository) {
+    merge::sum_up(repository, before);
     let mut problems = Vec::new();
     for project in repository.projects.values() {
         environments(repository, project, &mut problems);
         names(project, &mut problems);
         patches(project, &mut problems);
-        services(repository, project, &mut problems);
+        services(project, &mut problems);
     }
     problems.sort_by(|a, b| (&a.place, &a.message, &a.scope).cmp(&(&b.place, &b.message, &b.scope)));
     problems.dedup();
@@ -191,28 +192,25 @@ fn patches(project: &Project, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Sums up every service in every environment, and follows what it refers to.
-fn services(repository: &Repository, project: &Project, problems: &mut Vec<Problem>) {
+/// Looks at every service in every environment, and follows what it refers to.
+fn services(project: &Project, problems: &mut Vec<Problem>) {
     let mut hosts: BTreeMap<(String, String), (ServiceName, Place)> = BTreeMap::new();
+    let names: BTreeSet<&str> = project.services.keys().map(ServiceName::as_str).collect();
     for name in project.services.keys() {
         let scope = Scope::Service(project.name.clone(), name.clone());
         let everywhere =
             project.environments.keys().map(Some).chain(project.environments.is_empty().then_some(None));
         for environment in everywhere {
-            match repository.sum(project, environment, name, None, None) {
-                Err(found) => problems.extend(found.into_iter().map(|problem| problem.within(scope.clone()))),
-                Ok(effective) => {
-                    let mut found = rules::of_service(name, &effective, &project.services[name]);
-                    found.extend(refers_to_what_exists(project, environment, name, &effective));
-                    problems.extend(found.into_iter().map(|problem| problem.within(scope.clone())));
-                    problems.extend(
-                        domains(name, &effective, &mut hosts).into_iter().map(|p| p.within(scope.clone())),
-                    );
-                }
+            let Some(sum) = project.sums(environment).and_then(|sums| sums.get(name)) else { continue };
+            let mut found = sum.problems.clone();
+            if let Some(effective) = &sum.effective {
+                found.extend(refers_to_what_exists(project, &names, environment, name, effective));
+                found.extend(domains(name, effective, &mut hosts));
             }
+            problems.extend(found.into_iter().map(|problem| problem.within(scope.clone())));
         }
     }
-    problems.extend(cycles(repository, project));
+    problems.extend(cycles(project));
 }
 
 /// A host and path belong to the service that names them first.
@@ -244,13 +242,14 @@ fn domains(
 
 fn refers_to_what_exists(
     project: &Project,
+    names: &BTreeSet<&str>,
     environment: Option<&EnvironmentName>,
     name: &ServiceName,
     effective: &Effective,
 ) -> Vec<Problem> {
     let mut problems = Vec::new();
     if let Some(from) = effective.spec.build.as_ref().and_then(|build| build.from.as_deref())
-        && !project.services.keys().any(|s| s.as_str() == from && s != name)
+        && !(names.contains(from) && from != name.as_str())
     {
         problems.push(Problem::new(
             effective.node.nearest("/build/from").clone(),
@@ -260,14 +259,14 @@ fn refers_to_what_exists(
     let shared =
         environment.and_then(|e| project.environments.get(e)).and_then(|e| e.document.spec.shared.as_ref());
     let env = effective.spec.env.as_ref();
-    for (node, reference) in references(&effective.node) {
-        let services = || project.services.keys().map(ServiceName::as_str);
-        let exists = |name: &str| services().any(|s| s == name);
+    for (place, reference) in &effective.references {
         let outputs = ReferenceNamespace::Services.keys();
-        let refuse = |message: String| Problem::new(node.place.clone(), message);
+        let refuse = |message: String| Problem::new(place.clone(), message);
         let problem = match reference.namespace {
-            ReferenceNamespace::Services | ReferenceNamespace::Sibling if !exists(&reference.name) => {
-                let hint = validate::did_you_mean(&reference.name, services())
+            ReferenceNamespace::Services | ReferenceNamespace::Sibling
+                if !names.contains(reference.name.as_str()) =>
+            {
+                let hint = validate::did_you_mean(&reference.name, names.iter().copied())
                     .unwrap_or_else(|| "name a service of the project".to_owned());
                 Some(refuse(format!("{reference}: there is no service `{}`", reference.name)).hint(hint))
             }
@@ -327,39 +326,35 @@ impl Effective {
     /// The services that this one refers to; they are applied before it.
     #[must_use]
     pub fn refers_to(&self) -> BTreeSet<String> {
+        self.services().map(|(_, reference)| reference.name.clone()).collect()
+    }
+
+    fn services(&self) -> impl Iterator<Item = &(Place, Reference)> {
         let services = [ReferenceNamespace::Services, ReferenceNamespace::Sibling];
-        references(&self.node)
-            .into_iter()
-            .filter(|(_, r)| services.contains(&r.namespace))
-            .map(|(_, r)| r.name)
-            .collect()
+        self.references.iter().filter(move |(_, reference)| services.contains(&reference.namespace))
     }
 }
 
-/// Services that refer to each other in a circle, and variables that do.
-fn cycles(repository: &Repository, project: &Project) -> Vec<Problem> {
+/// Variables of a service that refer to each other in a circle.
+pub(super) fn variables_in_a_circle(effective: &Effective) -> Option<Problem> {
+    let variables = effective.node.get("env").map(Node::entries).unwrap_or_default();
+    let own = variables.iter().map(|(key, node)| {
+        let to = references(node).into_iter().filter(|(_, r)| r.namespace == ReferenceNamespace::Env);
+        (key.name.clone(), to.map(|(node, r)| (r.key, node.place.clone())).collect())
+    });
+    let (circle, place) = circle(&own.collect())?;
+    let problem = Problem::new(place, format!("variables refer to each other in a circle: {circle}"));
+    Some(problem.hint("take one of the references out"))
+}
+
+/// Services that refer to each other in a circle.
+fn cycles(project: &Project) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut edges: BTreeMap<String, BTreeMap<String, Place>> = BTreeMap::new();
-    for name in project.services.keys() {
-        let Ok(effective) = repository.sum(project, None, name, None, None) else { continue };
-        let services = [ReferenceNamespace::Services, ReferenceNamespace::Sibling];
-        let to = references(&effective.node)
-            .into_iter()
-            .filter(|(_, r)| services.contains(&r.namespace) && r.name != name.as_str());
-        edges.insert(name.to_string(), to.map(|(node, r)| (r.name, node.place.clone())).collect());
-        let variables = effective.node.get("env").map(Node::entries).unwrap_or_default();
-        let own = variables.iter().map(|(key, node)| {
-            let to = references(node).into_iter().filter(|(_, r)| r.namespace == ReferenceNamespace::Env);
-            (key.name.clone(), to.map(|(node, r)| (r.key, node.place.clone())).collect())
-        });
-        if let Some((circle, place)) = circle(&own.collect()) {
-            let problem = Problem::new(place, format!("variables refer to each other in a circle: {circle}"));
-            problems.push(
-                problem
-                    .hint("take one of the references out")
-                    .within(Scope::Service(project.name.clone(), name.clone())),
-            );
-        }
+    for (name, sum) in project.sums(None).into_iter().flatten() {
+        let Some(effective) = &sum.effective else { continue };
+        let to = effective.services().filter(|(_, r)| r.name != name.as_str());
+        edges.insert(name.to_string(), to.map(|(place, r)| (r.name.clone(), place.clone())).collect());
     }
     if let Some((circle, place)) = circle(&edges) {
         let message = format!("services refer to each other in a circle: {circle}");

@@ -5,8 +5,12 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use super::environment::{EnvironmentSpec, Releases};
 use super::problem::{Problem, Scope};
+use super::project::ProjectSpec;
+use super::root::{ClusterSpec, ConfigSpec};
 use super::schema::{API_VERSION, Kind};
+use super::service::ServiceSpec;
 use super::{unsupported, validate};
 use crate::name::ProjectName;
 use crate::yaml::{Limits, Node, Place, read};
@@ -53,41 +57,70 @@ impl<T> Document<T> {
     }
 }
 
-/// A document whose envelope is sound and whose spec satisfies its schema, but is not typed yet.
+/// A document whose envelope is sound and whose spec satisfies its schema.
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Checked {
     pub(super) kind: Kind,
     pub(super) name: String,
-    pub(super) node: Node,
-    pub(super) blob: String,
+    /// Where its name stands.
+    pub(super) place: Place,
+    pub(super) typed: Result<Typed, Problem>,
 }
 
-impl Checked {
-    /// Gives the spec its type.
-    pub(super) fn typed<T: DeserializeOwned>(self) -> Result<Document<T>, Problem> {
-        let spec = self.node.get("spec").map_or(serde_json::Value::Null, Node::to_json);
-        let spec = serde_json::from_value(spec).map_err(|error| {
-            // the schema has passed, so this is a rule that only the type knows, such as the shape of a period
-            let place = self.node.nearest("/spec").clone();
-            Problem::new(place, format!("{} `{}`: {error}", self.kind.as_str(), self.name))
-        })?;
-        let texts = |key: &str| {
-            let entries =
-                self.node.at("/metadata").and_then(|m| m.get(key)).map(Node::entries).unwrap_or_default();
-            entries.iter().filter_map(|(k, v)| Some((k.name.clone(), v.as_str()?.to_owned()))).collect()
-        };
-        Ok(Document {
-            labels: texts("labels"),
-            annotations: texts("annotations"),
-            name: self.name,
-            spec,
-            node: self.node,
-            blob: self.blob,
-        })
-    }
+/// A document with the spec of its kind.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Typed {
+    Config(Arc<Document<ConfigSpec>>),
+    Cluster(Arc<Document<ClusterSpec>>),
+    Project(Arc<Document<ProjectSpec>>),
+    Service(Arc<Document<ServiceSpec>>),
+    Environment(Arc<Document<EnvironmentSpec>>),
+    Releases(Arc<Document<Releases>>),
+    /// Add-ons are refused before they are typed.
+    Addon,
+}
+
+/// Everything that a file says, and what is wrong with it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Read {
+    pub(super) documents: Vec<Checked>,
+    pub(super) problems: Vec<Problem>,
+}
+
+fn typed<T: DeserializeOwned>(
+    kind: Kind,
+    name: &str,
+    node: Node,
+    blob: &str,
+) -> Result<Arc<Document<T>>, Problem> {
+    let spec = node.get("spec").map_or(serde_json::Value::Null, Node::to_json);
+    let spec = serde_json::from_value(spec).map_err(|error| {
+        // the schema has passed, so this is a rule that only the type knows, such as the shape of a period
+        let place = node.nearest("/spec").clone();
+        Problem::new(place, format!("{} `{name}`: {error}", kind.as_str()))
+    })?;
+    let texts = |key: &str| {
+        let entries = node.at("/metadata").and_then(|m| m.get(key)).map(Node::entries).unwrap_or_default();
+        entries.iter().filter_map(|(k, v)| Some((k.name.clone(), v.as_str()?.to_owned()))).collect()
+    };
+    Ok(Arc::new(Document {
+        labels: texts("labels"),
+        annotations: texts("annotations"),
+        name: name.to_owned(),
+        spec,
+        node,
+        blob: blob.to_owned(),
+    }))
 }
 
 /// Reads the documents of a file. What is wrong with one does not touch the others.
-pub(super) fn documents(file: &File, problems: &mut Vec<Problem>) -> Vec<Checked> {
+pub(super) fn read_file(file: &File) -> Read {
+    let mut problems = Vec::new();
+    let documents = documents(file, &mut problems);
+    Read { documents, problems }
+}
+
+fn documents(file: &File, problems: &mut Vec<Problem>) -> Vec<Checked> {
     let start = Place { file: file.path.as_str().into(), line: 1, column: 1 };
     let mut refuse = |problem: Problem| problems.push(problem.within(Scope::File(file.path.clone())));
     let Ok(text) = std::str::from_utf8(&file.bytes) else {
@@ -143,8 +176,19 @@ fn check(node: Node, file: &File, problems: &mut Vec<Problem>) -> Option<Checked
     let found = [validate::against_schema(kind, &node), unsupported::found(kind, &node)].concat();
     let sound = found.is_empty();
     found.into_iter().for_each(refuse);
-    let name = node.at("/metadata/name").and_then(Node::as_str)?.to_owned();
-    sound.then(|| Checked { kind, name, node, blob: file.id.clone() })
+    let name = node.at("/metadata/name").and_then(Node::as_str).filter(|_| sound)?.to_owned();
+    let place = node.nearest("/metadata/name").clone();
+    let blob = &file.id;
+    let typed = match kind {
+        Kind::Config => typed(kind, &name, node, blob).map(Typed::Config),
+        Kind::Cluster => typed(kind, &name, node, blob).map(Typed::Cluster),
+        Kind::Project => typed(kind, &name, node, blob).map(Typed::Project),
+        Kind::Service => typed(kind, &name, node, blob).map(Typed::Service),
+        Kind::Environment => typed(kind, &name, node, blob).map(Typed::Environment),
+        Kind::Releases => typed(kind, &name, node, blob).map(Typed::Releases),
+        Kind::Addon => Ok(Typed::Addon),
+    };
+    Some(Checked { kind, name, place, typed })
 }
 
 /// What a document that is wrong takes down: itself, where its kind and name can be read.

@@ -1,19 +1,29 @@
 //! From the files of a revision to a [`Repository`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
-
-use super::document::{Checked, documents, project_of};
+use super::document::{Checked, Read, Typed, project_of, read_file};
+use super::environment::{EnvironmentSpec, Releases};
 use super::problem::{Problem, Scope};
+use super::project::ProjectSpec;
+use super::root::{ClusterSpec, ConfigSpec};
 use super::schema::Kind;
+use super::service::ServiceSpec;
 use super::{Document, Environment, File, Project, Repository, check, validate};
-use crate::name::{EnvironmentName, ProjectName};
+use crate::name::{EnvironmentName, ProjectName, ServiceName};
 use crate::yaml::{Limits, Node, Place, read};
 
 /// Reads the files of a config repository. Files that are no part of its layout are left alone.
 #[must_use]
 pub fn load(files: impl IntoIterator<Item = File>) -> Repository {
+    load_after(&Repository::default(), files)
+}
+
+/// [`load`], where `before` is what was read earlier: files that are the same, and services that are made of the same
+/// documents, are taken from there.
+#[must_use]
+pub fn load_after(before: &Repository, files: impl IntoIterator<Item = File>) -> Repository {
     let mut repository = Repository::default();
     let mut folders: BTreeMap<ProjectName, Folder> = BTreeMap::new();
     let mut any = false;
@@ -30,16 +40,18 @@ pub fn load(files: impl IntoIterator<Item = File>) -> Repository {
                 .problems
                 .push(problem.hint("keep them in the cluster until then").within(Scope::File(file.path)));
         } else if yaml && (file.path == "branchline.yaml" || file.path.starts_with("clusters/")) {
-            let found = documents(&file, &mut repository.problems);
-            found.into_iter().for_each(|document| repository.take(document));
+            let read = repository.read(before, file);
+            read.documents.iter().for_each(|document| repository.take(document));
         } else if yaml && file.path.starts_with("projects/") {
             let Some(project) = project_of(&file.path) else {
                 repository.problems.push(misplaced(&file.path));
                 continue;
             };
-            let found = documents(&file, &mut repository.problems);
+            let read = repository.read(before, file);
             let folder = folders.entry(project.clone()).or_default();
-            found.into_iter().for_each(|document| folder.take(&project, document, &mut repository.problems));
+            for document in &read.documents {
+                folder.take(&project, document, &mut repository.problems);
+            }
         }
     }
     if !any {
@@ -53,7 +65,7 @@ pub fn load(files: impl IntoIterator<Item = File>) -> Repository {
             repository.projects.insert(name, project);
         }
     }
-    check::all(&mut repository);
+    check::all(&mut repository, before);
     repository.problems.sort_by(|a, b| (&a.place, &a.message).cmp(&(&b.place, &b.message)));
     repository
 }
@@ -83,10 +95,19 @@ fn misplaced(path: &str) -> Problem {
 }
 
 impl Repository {
-    fn take(&mut self, checked: Checked) {
-        let place = checked.node.nearest("/metadata/name").clone();
+    /// Reads a file, unless it was read before.
+    fn read(&mut self, before: &Repository, file: File) -> Arc<Read> {
+        let known = before.files.get(&file.path).filter(|(id, _)| *id == file.id);
+        let read = known.map_or_else(|| Arc::new(read_file(&file)), |(_, read)| Arc::clone(read));
+        self.problems.extend_from_slice(&read.problems);
+        self.files.insert(file.path, (file.id, Arc::clone(&read)));
+        read
+    }
+
+    fn take(&mut self, checked: &Checked) {
+        let place = checked.place.clone();
         match checked.kind {
-            Kind::Config => match (checked.typed(), &self.config) {
+            Kind::Config => match (ConfigSpec::of(checked), &self.config) {
                 (Ok(_), Some(first)) => {
                     let problem = Problem::new(place, "there is a second `kind: Config`");
                     self.problems.push(problem.hint(format!("the first stands at {}", first.name_place())));
@@ -115,21 +136,21 @@ impl Repository {
 /// What was found in the folder of a project.
 #[derive(Default)]
 struct Folder {
-    project: Option<Document<super::ProjectSpec>>,
-    services: BTreeMap<super::ServiceName, Document<super::ServiceSpec>>,
-    environments: BTreeMap<EnvironmentName, Document<super::EnvironmentSpec>>,
-    releases: BTreeMap<EnvironmentName, Document<super::Releases>>,
+    project: Option<Arc<Document<ProjectSpec>>>,
+    services: BTreeMap<ServiceName, Arc<Document<ServiceSpec>>>,
+    environments: BTreeMap<EnvironmentName, Arc<Document<EnvironmentSpec>>>,
+    releases: BTreeMap<EnvironmentName, Arc<Document<Releases>>>,
 }
 
 impl Folder {
-    fn take(&mut self, project: &ProjectName, checked: Checked, problems: &mut Vec<Problem>) {
-        let place = checked.node.nearest("/metadata/name").clone();
+    fn take(&mut self, project: &ProjectName, checked: &Checked, problems: &mut Vec<Problem>) {
+        let place = checked.place.clone();
         let file = Scope::File(place.file.to_string());
         let environment =
             |name: &str| name.parse().map_or(file.clone(), |e| Scope::Environment(project.clone(), e));
         let service = |name: &str| name.parse().map_or(file.clone(), |s| Scope::Service(project.clone(), s));
         let problem = match checked.kind {
-            Kind::Project => match (checked.typed(), &self.project) {
+            Kind::Project => match (ProjectSpec::of(checked), &self.project) {
                 (Ok(document), None) if document.name == project.as_str() => {
                     self.project = Some(document);
                     None
@@ -177,7 +198,7 @@ impl Folder {
         let mut environments = BTreeMap::new();
         for (environment, document) in self.environments {
             let releases = self.releases.remove(&environment);
-            environments.insert(environment, Environment { document, releases });
+            environments.insert(environment, Environment { document, releases, sums: BTreeMap::new() });
         }
         for (environment, document) in self.releases {
             let problem = Problem::new(
@@ -199,17 +220,18 @@ impl Folder {
             }
             return None;
         };
-        Some(Project { name: name.clone(), document, services: self.services, environments })
+        let (name, services, sums) = (name.clone(), self.services, BTreeMap::new());
+        Some(Project { name, document, services, environments, sums })
     }
 }
 
 /// Adds a document under its name; the first of two with one name stays.
-fn insert<N, T>(into: &mut BTreeMap<N, Document<T>>, checked: Checked, what: &str) -> Option<Problem>
+fn insert<N, T>(into: &mut BTreeMap<N, Arc<Document<T>>>, checked: &Checked, what: &str) -> Option<Problem>
 where
     N: Ord + std::str::FromStr<Err = crate::name::NameError>,
-    T: DeserializeOwned,
+    T: Spec,
 {
-    let place = checked.node.nearest("/metadata/name").clone();
+    let place = checked.place.clone();
     let name: N = match checked.name.parse() {
         Ok(name) => name,
         Err(error) => return Some(Problem::new(place, error.to_string())),
@@ -218,7 +240,7 @@ where
         let problem = Problem::new(place, format!("the {what} `{}` stands here a second time", checked.name));
         return Some(problem.hint(format!("the first stands at {}", first.name_place())));
     }
-    match checked.typed() {
+    match T::of(checked) {
         Ok(document) => {
             into.insert(name, document);
             None
@@ -226,3 +248,27 @@ where
         Err(problem) => Some(problem),
     }
 }
+
+/// The spec of a kind.
+trait Spec: Sized {
+    /// The document, where its spec could be typed; its kind must have been looked at.
+    fn of(checked: &Checked) -> Result<Arc<Document<Self>>, Problem>;
+}
+
+macro_rules! spec {
+    ($($spec:ident: $kind:ident),*) => {$(
+        impl Spec for $spec {
+            fn of(checked: &Checked) -> Result<Arc<Document<Self>>, Problem> {
+                match checked.typed.clone()? {
+                    Typed::$kind(document) => Ok(document),
+                    _ => unreachable!("a document is typed by its kind"),
+                }
+            }
+        }
+    )*};
+}
+
+spec!(
+    ConfigSpec: Config, ClusterSpec: Cluster, ProjectSpec: Project, ServiceSpec: Service,
+    EnvironmentSpec: Environment, Releases: Releases
+);

@@ -14,7 +14,7 @@ pub(super) fn of_service(
     effective: &Effective,
     document: &Document<ServiceSpec>,
 ) -> Vec<Problem> {
-    let Effective { spec, kind, node: sum } = effective;
+    let Effective { spec, kind, node: sum, .. } = effective;
     let kind = *kind;
     let at = |pointer: &str| place(sum, pointer, document);
     let mut problems = Vec::new();

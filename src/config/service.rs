@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::value::{CountOrPercent, Period, Quantity, Variables, variables};
 
 /// A service of a project, or a patch of one.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ServiceSpec {
     /// One sentence for people.
@@ -167,7 +167,7 @@ impl ServiceType {
 }
 
 /// Which template makes the manifests, and its parameters.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TemplateChoice {
     /// The folder under `templates/`, or a built-in template.
@@ -194,7 +194,7 @@ pub struct SourceSpec {
 }
 
 /// How a source becomes an artifact.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct BuildSpec {
     /// Who makes the artifact.
@@ -425,7 +425,7 @@ pub enum ConcurrencyPolicy {
 }
 
 /// How a static site answers.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct StaticSite {
     /// The folder that is served, from the folder of the service.

@@ -126,7 +126,7 @@ pub fn lookups(
                 }
             }
         }
-        let Some(base) = super::preview::base(project) else { continue };
+        let Some(base) = super::preview::base(project).filter(|_| !pulls.is_empty()) else { continue };
         for name in project.services.keys() {
             let Ok(effective) = config.effective(project, Some(base), name, None, None) else { continue };
             let repo = effective.spec.source.as_ref().and_then(|source| source.repo.clone());

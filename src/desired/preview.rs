@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::lookup::{Found, LookupKey};
-use super::{Environment, Inputs, broken_documents, compose, empty, place};
-use crate::config::Project;
+use super::{Environment, Inputs, Making, Memory, Wanted, empty};
+use crate::config::{Effective, Project};
 use crate::name::{BranchName, EnvironmentName, LABEL, PullNumber, Revision, ServiceName, k8s_name};
 
 /// An open pull request of an app repository.
@@ -89,12 +89,16 @@ pub(super) fn is_wanted(project: &Project, pull: &PullRequest) -> bool {
 }
 
 /// The previews of a project, the newest pull requests first to go where there are too many.
-pub(super) fn environments(inputs: &Inputs<'_>, project: &Project) -> Vec<Environment> {
+pub(super) fn environments<'a>(
+    inputs: &'a Inputs<'a>,
+    project: &'a Project,
+    before: &'a Memory,
+) -> Vec<Making<'a>> {
     let Some(base) = base(project) else { return Vec::new() };
     let rules = project.document.spec.previews.clone().unwrap_or_default();
     let mut pulls: Vec<_> = inputs.pulls.iter().filter(|pull| is_wanted(project, pull)).collect();
     pulls.sort_by_key(|pull| (pull.number, pull.repository.clone()));
-    let mut environments = Vec::new();
+    let mut environments: Vec<Making<'_>> = Vec::new();
     for pull in pulls {
         let members = members(inputs, project, base, pull);
         if members.is_empty() {
@@ -105,12 +109,15 @@ pub(super) fn environments(inputs: &Inputs<'_>, project: &Project) -> Vec<Enviro
         }
         let mut environment = empty(inputs, project, base, Some(pull));
         environment.members.clone_from(&members);
-        for service in members {
-            let result = preview_service(inputs, project, &environment, base, pull, &service);
-            place(&mut environment, &service, result);
+        let mut making = Making::new(inputs, project, base, environment, before);
+        for service in &members {
+            let head = inputs.found.get(&LookupKey::pull(&project.name, pull, service));
+            let found = head.or_else(|| inputs.found.get(&LookupKey::branch(&project.name, base, service)));
+            making.add(service, found.and_then(Found::app_file), |effective| {
+                (revision(effective, found), None)
+            });
         }
-        broken_documents(inputs, project, &mut environment);
-        environments.push(environment);
+        environments.push(making);
     }
     environments
 }
@@ -183,24 +190,12 @@ fn affected(
     }
 }
 
-/// A service of a preview: the head's tree where the repository is the pull request's, the base's revision otherwise.
-fn preview_service(
-    inputs: &Inputs<'_>,
-    project: &Project,
-    environment: &Environment,
-    base: &EnvironmentName,
-    pull: &PullRequest,
-    name: &ServiceName,
-) -> Result<super::Service, Vec<crate::config::Problem>> {
-    let head = inputs.found.get(&LookupKey::pull(&project.name, pull, name));
-    let found = head.or_else(|| inputs.found.get(&LookupKey::branch(&project.name, base, name)));
-    let effective =
-        inputs.config.effective(project, Some(base), name, found.and_then(Found::app_file), None)?;
+/// The revision of a service of a preview: the head where the repository is the pull request's, the base's otherwise.
+fn revision(effective: &Effective, found: Option<&Found>) -> Result<Option<Revision>, Wanted> {
     let has_source = effective.spec.source.as_ref().is_some_and(|source| source.repo.is_some());
-    let revision = match found {
+    match found {
         Some(found) => found.revision().map(Some),
-        None if has_source => Err(super::Wanted::Unknown("its repository has not been read yet".to_owned())),
+        None if has_source => Err(Wanted::Unknown("its repository has not been read yet".to_owned())),
         None => Ok(None),
-    };
-    compose(inputs, project, environment, name, effective, revision, None)
+    }
 }

@@ -113,6 +113,9 @@ fn circle<'a>(
             return circle;
         }
         path.push(at);
-        at = needs[at].iter().find(|need| waiting.contains_key(*need)).expect("every unit still waits for another");
+        at = needs[at]
+            .iter()
+            .find(|need| waiting.contains_key(*need))
+            .expect("every unit still waits for another");
     }
 }

@@ -52,7 +52,7 @@ impl Reconciler {
             let hinted = hints.contains(&Hint::Everything)
                 || hints.contains(&Hint::Environment(environment.project.clone(), environment.name.clone()));
             let changed =
-                old.get(&(&environment.project, &environment.name)).is_none_or(|e| **e != *environment);
+                old.get(&(&environment.project, &environment.name)).is_none_or(|e| *e != environment);
             if hinted || changed || !self.has_settled(environment).await {
                 due.push(Arc::clone(environment));
             }
@@ -269,13 +269,12 @@ impl Reconciler {
         &self,
         snapshot: &Snapshot,
         environment: &Environment,
-        service: &Service,
+        service: &Arc<Service>,
         templates: &TemplateSet,
     ) -> Prepared {
         let Wanted::Run(run) = &service.state else { unreachable!("only what runs is prepared") };
-        let shared = Arc::new(service.clone());
         let refused = |digest, step, message| Prepared {
-            service: Arc::clone(&shared),
+            service: Arc::clone(service),
             digest,
             manifests: Err(Refusal { step, message }),
             order: None,
@@ -326,7 +325,7 @@ impl Reconciler {
                 }
             })
             .map_err(|errors| Refusal { step: "Render", message: errors.join("\n") });
-        Prepared { service: Arc::clone(&shared), digest, manifests, order, image: Some(image) }
+        Prepared { service: Arc::clone(service), digest, manifests, order, image: Some(image) }
     }
 
     fn order(&self, request: &BuildRequest) -> Result<BuildOrder, String> {

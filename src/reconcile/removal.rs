@@ -27,8 +27,7 @@ impl Reconciler {
                 return;
             }
         };
-        let kept: BTreeSet<_> =
-            now.environments.iter().map(|e| (&e.project, &e.name)).collect();
+        let kept: BTreeSet<_> = now.environments.iter().map(|e| (&e.project, &e.name)).collect();
         let mut gone: BTreeMap<(ProjectName, EnvironmentName), Vec<Gone>> = BTreeMap::new();
         for ((project, environment, service), record) in records {
             if !kept.contains(&(&project, &environment)) {

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answers::{Answers, Place, Refs};
 use super::{Hint, ReconcileError, Reconciler, Snapshot, chain};
 use crate::config::{self, File, Repository};
-use crate::desired::{self, Found, Inputs, Lookup, PullRequest};
+use crate::desired::{self, Inputs, PullRequest};
 use crate::name::{EnvironmentName, ProjectName, Revision, ServiceName};
 use crate::render::{TemplateFile, TemplateSet};
-use crate::source::{EntryKind, Heads, Inputs as Paths, Mirror, RepositoryUrl, SourceError};
+use crate::source::{EntryKind, Mirror, RepositoryUrl, SourceError};
 
 /// How long a preview lasts where its project does not say.
 const EXPIRE: Duration = Duration::from_secs(72 * 3600);
@@ -19,13 +20,20 @@ const EXPIRE: Duration = Duration::from_secs(72 * 3600);
 pub(super) struct Memory {
     /// The config as it was last read, by its revision.
     config: Option<(Revision, Arc<Repository>, Arc<TemplateSet>)>,
-    /// Repositories that have been fetched at least once since the start.
-    fetched: BTreeSet<String>,
+    /// Whether the config repository has been fetched since the start.
+    fetched: bool,
+    /// What the app repositories hold that have been fetched since the start, by their keys.
+    refs: BTreeMap<String, Arc<Refs>>,
     /// Why a repository could not be fetched the last time.
     failed: BTreeMap<String, String>,
     pulls: Vec<PullRequest>,
     forge: super::forge::Known,
+    answers: Answers,
+    desired: desired::Memory,
 }
+
+/// The mirror of every repository that the config names, or why it can have none.
+type Mirrored = BTreeMap<String, Result<Mirror, String>>;
 
 impl Reconciler {
     /// Fetches what the hints are about, and makes a new snapshot.
@@ -35,14 +43,14 @@ impl Reconciler {
         let hinted = |url: &RepositoryUrl| everything || hints.contains(&Hint::Repository(url.clone()));
         let source = &self.0.parts.config;
         let mirror = self.0.parts.mirrors.mirror(&source.url);
-        if hinted(&source.url) || !memory.fetched.contains(source.url.key()) {
+        if hinted(&source.url) || !memory.fetched {
             if let Err(error) = mirror.fetch().await {
                 self.trouble(format!("the config repository cannot be fetched: {}", chain(&error)));
                 if memory.config.is_none() {
                     return Err(error.into());
                 }
             } else {
-                memory.fetched.insert(source.url.key().to_owned());
+                memory.fetched = true;
                 self.clear_trouble();
             }
         }
@@ -72,23 +80,28 @@ impl Reconciler {
         self.watch(mirrors.values().flatten().chain([&mirror]));
         self.fetch_apps(&mirrors, &mut memory, &hinted).await;
         let unlisted = self.list_pulls(&config, &mirrors, &mut memory).await;
-        let found = self.answers(&config, &mirrors, &memory).await;
-        self.verdicts(&found).await;
+        let is_of = |repo: &str, pull: &PullRequest| matches!(mirrors.get(repo), Some(Ok(mirror)) if mirror.url().key() == pull.repository);
+        let lookups: Vec<_> =
+            desired::lookups(&config, &memory.pulls, is_of).into_iter().map(Arc::new).collect();
+        let places = places(&mirrors, &memory);
+        let (found, fresh) = memory.answers.ask(&lookups, &places).await;
+        self.verdicts(&fresh).await;
         let deployed = self.deployed().await?;
-        let answers = found.into_iter().map(|(lookup, found)| (lookup.key, found)).collect();
-        let environments = desired::desired(&Inputs {
+        let Memory { pulls, desired, .. } = &mut *memory;
+        let inputs = Inputs {
             config: &config,
-            found: &answers,
-            pulls: &memory.pulls,
+            found: &found,
+            pulls,
             deployed: &deployed,
             embedded: self.0.parts.embedded,
             hosts: &self.0.parts.hosts,
             addresses: &*self.0.parts.addresses,
-        });
+        };
+        let environments = desired::desired(&inputs, desired);
         let snapshot = Snapshot {
             config_revision: Some(revision),
             config,
-            environments: environments.into_iter().map(Arc::new).collect(),
+            environments,
             trouble: self.0.snapshot.borrow().trouble.clone(),
             at: Some(self.0.parts.clock.now()),
             unlisted,
@@ -135,7 +148,7 @@ impl Reconciler {
     }
 
     /// The mirror of every repository that a service names; one that cannot be named is an answer of its own.
-    async fn app_mirrors(&self, config: &Repository) -> BTreeMap<String, Result<Mirror, String>> {
+    async fn app_mirrors(&self, config: &Repository) -> Mirrored {
         let mut mirrors = BTreeMap::new();
         for project in config.projects.values() {
             for repo in project.repositories(config).into_keys() {
@@ -160,28 +173,34 @@ impl Reconciler {
         }
     }
 
-    /// Fetches every hinted repository once, all at the same time.
+    /// Fetches every hinted repository once, all at the same time, and reads the branches and pull requests of each.
     async fn fetch_apps(
         &self,
-        mirrors: &BTreeMap<String, Result<Mirror, String>>,
+        mirrors: &Mirrored,
         memory: &mut Memory,
         hinted: &impl Fn(&RepositoryUrl) -> bool,
     ) {
-        let unique: BTreeMap<_, _> =
-            mirrors.values().flatten().map(|mirror| (mirror.url().key().to_owned(), mirror)).collect();
-        let due =
-            unique.into_iter().filter(|(key, mirror)| hinted(mirror.url()) || !memory.fetched.contains(key));
-        let fetches = due.map(|(key, mirror)| async move { (key, mirror.fetch().await) });
-        for (key, result) in futures::future::join_all(fetches).await {
-            match result {
-                Ok(_) => {
-                    memory.fetched.insert(key.clone());
-                    memory.failed.remove(&key);
+        let due = unique(mirrors)
+            .into_iter()
+            .filter(|(key, mirror)| hinted(mirror.url()) || !memory.refs.contains_key(*key));
+        let fetches = due.map(|(key, mirror)| async move {
+            match mirror.fetch().await {
+                Ok(_) => (key, Refs::of(mirror).await),
+                Err(error) => (key, Err(error)),
+            }
+        });
+        for (key, refs) in futures::future::join_all(fetches).await {
+            match refs {
+                Ok(refs) => {
+                    memory.failed.remove(key);
+                    if memory.refs.get(key).is_none_or(|known| **known != refs) {
+                        memory.refs.insert(key.to_owned(), Arc::new(refs));
+                    }
                 }
                 Err(error) => {
                     let why = chain(&error);
                     tracing::warn!(repository = %key, error = %why, "A repository could not be fetched; what runs goes on.");
-                    memory.failed.insert(key, why);
+                    memory.failed.insert(key.to_owned(), why);
                 }
             }
         }
@@ -192,30 +211,40 @@ impl Reconciler {
     async fn list_pulls(
         &self,
         config: &Repository,
-        mirrors: &BTreeMap<String, Result<Mirror, String>>,
+        mirrors: &Mirrored,
         memory: &mut Memory,
     ) -> BTreeSet<String> {
         let mut pulls: Vec<PullRequest> = Vec::new();
         let mut unlisted = BTreeSet::new();
         let expire = expiry(config);
-        let unique: BTreeMap<_, _> =
-            mirrors.values().flatten().map(|mirror| (mirror.url().key().to_owned(), mirror)).collect();
-        for (key, mirror) in unique {
+        let now = self.0.parts.clock.now();
+        for (key, mirror) in unique(mirrors) {
             if mirror.url().has_forge() {
                 continue;
             }
-            if !memory.fetched.contains(&key) || memory.failed.contains_key(&key) {
+            if memory.failed.contains_key(key) {
                 unlisted.insert(short_name(mirror));
             }
-            let Ok(heads) = mirror.with(|reader: &crate::source::Reader<'_>| reader.heads()).await else {
+            let Some(refs) = memory.refs.get(key) else {
                 unlisted.insert(short_name(mirror));
                 pulls.extend(memory.pulls.iter().filter(|pull| pull.repository == key).cloned());
                 continue;
             };
-            let now = self.0.parts.clock.now();
-            for (pull, at) in self.pulls_of(mirror, &key, &heads).await {
-                let age = at.map_or(Duration::ZERO, |at| now.duration_since(at).unsigned_abs());
-                pulls.push(PullRequest { expired: age > expire, ..pull });
+            for (number, head) in &refs.heads.pulls {
+                let at = refs.pulled.get(number);
+                let age = at.map_or(Duration::ZERO, |at| now.duration_since(*at).unsigned_abs());
+                pulls.push(PullRequest {
+                    repository: key.to_owned(),
+                    short_name: short_name(mirror),
+                    number: *number,
+                    head: head.clone(),
+                    base: None,
+                    from_fork: false,
+                    draft: false,
+                    bot: false,
+                    labels: Vec::new(),
+                    expired: age > expire,
+                });
             }
         }
         let of_forge = mirrors.values().flatten().filter(|mirror| mirror.url().has_forge());
@@ -226,56 +255,6 @@ impl Reconciler {
         unlisted
     }
 
-    async fn pulls_of(
-        &self,
-        mirror: &Mirror,
-        key: &str,
-        heads: &Heads,
-    ) -> Vec<(PullRequest, Option<jiff::Timestamp>)> {
-        let short_name = short_name(mirror);
-        let mut pulls = Vec::new();
-        for (number, head) in &heads.pulls {
-            let of = head.clone();
-            let at = mirror.with(move |reader| reader.commit(&of)).await.ok().map(|commit| commit.at);
-            let pull = PullRequest {
-                repository: key.to_owned(),
-                short_name: short_name.clone(),
-                number: *number,
-                head: head.clone(),
-                base: None,
-                from_fork: false,
-                draft: false,
-                bot: false,
-                labels: Vec::new(),
-                expired: false,
-            };
-            pulls.push((pull, at));
-        }
-        pulls
-    }
-
-    /// Asks the app repositories everything that the config asks of them.
-    async fn answers(
-        &self,
-        config: &Repository,
-        mirrors: &BTreeMap<String, Result<Mirror, String>>,
-        memory: &Memory,
-    ) -> Vec<(Lookup, Found)> {
-        let is_of = |repo: &str, pull: &PullRequest| matches!(mirrors.get(repo), Some(Ok(mirror)) if mirror.url().key() == pull.repository);
-        let lookups = desired::lookups(config, &memory.pulls, is_of);
-        let asked = lookups.into_iter().map(|lookup| async {
-            let found = match &mirrors[&lookup.repo.0] {
-                Err(why) => Found::Nothing(why.clone()),
-                Ok(mirror) => match memory.failed.get(mirror.url().key()) {
-                    Some(why) if !memory.fetched.contains(mirror.url().key()) => Found::Nothing(why.clone()),
-                    _ => answer(mirror, lookup.clone()).await,
-                },
-            };
-            (lookup, found)
-        });
-        futures::future::join_all(asked).await
-    }
-
     /// The revision that each service runs, by its current record.
     async fn deployed(
         &self,
@@ -284,6 +263,24 @@ impl Reconciler {
         let all = self.records().await?.into_iter();
         Ok(all.filter_map(|(key, record)| Some((key, revision(&record)?))).collect())
     }
+}
+
+/// Where the questions to each repository go.
+fn places(mirrors: &Mirrored, memory: &Memory) -> BTreeMap<String, Place> {
+    let place = |mirror: &Result<Mirror, String>| {
+        let mirror = mirror.clone()?;
+        let key = mirror.url().key();
+        let refs = memory.refs.get(key).cloned();
+        // what was never fetched could not be fetched just now
+        let refs = refs.ok_or_else(|| memory.failed.get(key).cloned().unwrap_or_default())?;
+        Ok((mirror, refs))
+    };
+    mirrors.iter().map(|(repo, mirror)| (repo.clone(), place(mirror))).collect()
+}
+
+/// Each repository once, by its key.
+fn unique(mirrors: &Mirrored) -> BTreeMap<&str, &Mirror> {
+    mirrors.values().flatten().map(|mirror| (mirror.url().key(), mirror)).collect()
 }
 
 pub(super) fn short_name(mirror: &Mirror) -> String {
@@ -338,42 +335,4 @@ fn is_config(path: &str) -> bool {
 pub(crate) fn template_file(file: &File) -> TemplateFile {
     let path = file.path.strip_prefix("templates/").unwrap_or(&file.path).to_owned();
     TemplateFile { path, blob: file.id.clone(), bytes: Arc::clone(&file.bytes) }
-}
-
-/// Answers one question.
-async fn answer(mirror: &Mirror, lookup: Lookup) -> Found {
-    let result = mirror.with(move |reader| {
-        let branch = reader.branch(&lookup.branch);
-        let head = match &lookup.head {
-            Some(head) => head.clone(),
-            None => branch.clone()?,
-        };
-        let paths = match Paths::new(&lookup.paths, &lookup.ignored) {
-            Ok(paths) => paths,
-            Err(error) => return Ok(Found::Nothing(error.to_string())),
-        };
-        let Some(revision) = reader.newest_change(&head, &paths)? else {
-            return Ok(Found::Nothing(format!("nothing in it matches {}", lookup.paths.join(", "))));
-        };
-        let changed = match (&lookup.head, branch) {
-            (Some(head), Ok(branch)) => match reader.merge_base(head, &branch)? {
-                Some(base) => reader.changed(&base, head)?.iter().any(|change| paths.matches(&change.path)),
-                None => true,
-            },
-            _ => true,
-        };
-        let app_file = match reader.read(&revision, &lookup.app_file) {
-            Ok(bytes) => match config::app_service(&lookup.app_file, &String::from_utf8_lossy(&bytes)) {
-                Ok(node) => node,
-                Err(problems) => {
-                    let first = problems.first().map(ToString::to_string).unwrap_or_default();
-                    return Ok(Found::Nothing(format!("its own file is broken: {first}")));
-                }
-            },
-            Err(SourceError::NoPath { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        Ok(Found::Revision { revision, head, changed, app_file })
-    });
-    result.await.unwrap_or_else(|error| Found::Nothing(chain(&error)))
 }

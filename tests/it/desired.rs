@@ -1,11 +1,12 @@
 //! What should exist: environments, revisions, values and hosts, as a person would expect them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use branchline::config::{self, File, Repository};
 use branchline::desired::{
-    ArtifactSource, Environment, Found, Hosts, Inputs, LookupKey, PullRequest, Runtime, Service, Wanted,
-    desired, lookups,
+    ArtifactSource, Environment, Found, Hosts, Inputs, LookupKey, Memory, PullRequest, Runtime, Service,
+    Wanted, desired, lookups,
 };
 use branchline::name::{PullNumber, Revision};
 
@@ -68,12 +69,18 @@ fn shop() -> BTreeMap<&'static str, String> {
     ])
 }
 
-fn load(files: &BTreeMap<&'static str, String>) -> Repository {
-    let repository = config::load(files.iter().map(|(path, text)| File {
+/// The files as Git has them: the same content has the same id.
+fn committed(files: &BTreeMap<&'static str, String>) -> Vec<File> {
+    let file = |(path, text): (&&str, &String)| File {
         path: (*path).to_owned(),
-        id: String::new(),
+        id: text.clone(),
         bytes: text.as_bytes().into(),
-    }));
+    };
+    files.iter().map(file).collect()
+}
+
+fn load(files: &BTreeMap<&'static str, String>) -> Repository {
+    let repository = config::load(committed(files));
     assert_eq!(repository.problems, []);
     repository
 }
@@ -99,7 +106,7 @@ fn answer(revision: &str) -> Found {
 }
 
 /// Every lookup answered: branches with `HEAD`, pull requests with their head.
-fn environments(config: &Repository, pulls: &[PullRequest]) -> Vec<Environment> {
+fn environments(config: &Repository, pulls: &[PullRequest]) -> Vec<Arc<Environment>> {
     let asked = lookups(config, pulls, |repo, pull| repo == pull.repository);
     let found = asked
         .into_iter()
@@ -108,8 +115,21 @@ fn environments(config: &Repository, pulls: &[PullRequest]) -> Vec<Environment> 
     with(config, pulls, &found)
 }
 
-fn with(config: &Repository, pulls: &[PullRequest], found: &BTreeMap<LookupKey, Found>) -> Vec<Environment> {
-    desired(&Inputs {
+fn with(
+    config: &Repository,
+    pulls: &[PullRequest],
+    found: &BTreeMap<LookupKey, Found>,
+) -> Vec<Arc<Environment>> {
+    after(&mut Memory::default(), config, pulls, found)
+}
+
+fn after(
+    memory: &mut Memory,
+    config: &Repository,
+    pulls: &[PullRequest],
+    found: &BTreeMap<LookupKey, Found>,
+) -> Vec<Arc<Environment>> {
+    let inputs = Inputs {
         config,
         found,
         pulls,
@@ -119,10 +139,11 @@ fn with(config: &Repository, pulls: &[PullRequest], found: &BTreeMap<LookupKey, 
         addresses: &|namespace, name| {
             20000 + u16::try_from(namespace.as_str().len() * 100 + name.len()).expect("small")
         },
-    })
+    };
+    desired(&inputs, memory)
 }
 
-fn service<'a>(environments: &'a [Environment], environment: &str, name: &str) -> &'a Service {
+fn service<'a>(environments: &'a [Arc<Environment>], environment: &str, name: &str) -> &'a Service {
     let found = environments.iter().find(|e| e.name.as_str() == environment).expect("the environment");
     &found.services[&name.parse().expect("a name")]
 }
@@ -284,4 +305,110 @@ fn a_secret_never_becomes_a_part_of_a_text() {
     projects/shop/services/site.yaml:4:82: ${{ secrets.db }} is a secret and cannot be a part of a text
       hint: give it a variable of its own, and put them together in the app
     ");
+}
+
+/// A commit of the config: what it writes, and what it removes.
+type Commit = (&'static str, &'static str, Option<String>);
+
+/// Commits that change one thing each, of every kind that something is made of.
+fn commits() -> Vec<Commit> {
+    let service = |name: &str, spec: &str| Some(document("Service", name, spec));
+    let site = "{type: static, source: {repo: acme/site}, env: {API: '${{ services.api.url }}'}}";
+    vec![
+        ("nothing", "README.md", Some("text".to_owned())),
+        ("a service", "projects/shop/services/site.yaml", service("site", site)),
+        (
+            "a service that others refer to",
+            "projects/shop/services/api.yaml",
+            service(
+                "api",
+                "{type: web, source: {repo: acme/api}, build: {command: make all}, command: [./api], ports: [{name: http, port: 9000}]}",
+            ),
+        ),
+        (
+            "defaults",
+            "branchline.yaml",
+            Some(document("Config", "acme", "{defaults: {service: {replicas: 3}}}")),
+        ),
+        ("a domain", "branchline.yaml", Some(document("Config", "acme", "{domains: {base: example.com}}"))),
+        (
+            "an environment",
+            "projects/shop/environments/staging/environment.yaml",
+            Some(document("Environment", "staging", "{shared: {WHERE: on}, services: {api: {replicas: 2}}}")),
+        ),
+        ("another cluster", "clusters/real.yaml", Some(document("Cluster", "real", "{type: kubeconfig}"))),
+        (
+            "a pin",
+            "projects/shop/environments/production/releases.yaml",
+            Some(document("Releases", "production", &format!("{{site: {{revision: \"{HEAD}\"}}}}"))),
+        ),
+        (
+            "the order of promotion",
+            "projects/shop/project.yaml",
+            Some(document(
+                "Project",
+                "shop",
+                "{environments: [production, staging], previews: {enabled: true, base: staging}}",
+            )),
+        ),
+        ("a broken service", "projects/shop/services/mailer.yaml", service("mailer", "{type: nothing}")),
+        (
+            "a reference to what is not there",
+            "projects/shop/services/site.yaml",
+            service(
+                "site",
+                "{type: static, source: {repo: acme/site}, env: {API: '${{ services.gone.url }}'}}",
+            ),
+        ),
+        ("a service less", "projects/shop/services/site.yaml", None),
+        ("a broken environment", "projects/shop/environments/staging/environment.yaml", Some("{".to_owned())),
+    ]
+}
+
+#[test]
+fn what_is_known_from_before_saves_work_and_decides_nothing() {
+    let mut files = shop();
+    let (mut config, mut memory) = (load(&files), Memory::default());
+    let pulls = [pull("acme/api", 7)];
+    for (what, path, text) in commits() {
+        match text {
+            Some(text) => drop(files.insert(path, text)),
+            None => drop(files.remove(path)),
+        }
+        let anew = config::load(committed(&files));
+        config = config::load_after(&config, committed(&files));
+        assert_eq!(config, anew, "{what}");
+        let found: BTreeMap<_, _> = lookups(&anew, &pulls, |repo, pull| repo == pull.repository)
+            .into_iter()
+            .map(|lookup| (lookup.key, answer(HEAD)))
+            .collect();
+        assert_eq!(after(&mut memory, &config, &pulls, &found), with(&anew, &pulls, &found), "{what}");
+        let again = after(&mut memory, &config, &pulls, &found);
+        let same = again.iter().zip(after(&mut memory, &config, &pulls, &found));
+        assert!(same.into_iter().all(|(one, other)| Arc::ptr_eq(one, &other)), "{what}");
+    }
+}
+
+#[test]
+fn a_commit_to_one_service_makes_no_other_service_anew() {
+    let mut files = shop();
+    let (before, mut memory) = (load(&files), Memory::default());
+    let found: BTreeMap<_, _> =
+        lookups(&before, &[], |_, _| false).into_iter().map(|lookup| (lookup.key, answer(HEAD))).collect();
+    let old = after(&mut memory, &before, &[], &found);
+    files.insert(
+        "projects/shop/services/mailer.yaml",
+        document(
+            "Service",
+            "mailer",
+            "{type: worker, source: {repo: acme/api}, build: {from: api}, command: [./post]}",
+        ),
+    );
+    let new = after(&mut memory, &config::load_after(&before, committed(&files)), &[], &found);
+    let same = |name: &str| {
+        let name = name.parse().expect("a name");
+        Arc::ptr_eq(&old[0].services[&name], &new[0].services[&name])
+    };
+    assert!(same("api") && same("site"), "they are the very same");
+    assert!(!same("mailer"), "this one is not");
 }
