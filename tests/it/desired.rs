@@ -156,6 +156,23 @@ fn run(service: &Service) -> &branchline::desired::Run {
 }
 
 #[test]
+fn what_refers_to_a_broken_file_is_left_as_it_is() {
+    let mut files = shop();
+    let api = files["projects/shop/services/api.yaml"].replace("type: web", "typo: web");
+    files.insert("projects/shop/services/api.yaml", api);
+    let config = config::load(files.iter().map(|(path, text)| File {
+        path: (*path).to_owned(),
+        id: String::new(),
+        bytes: text.as_bytes().into(),
+    }));
+    let all = environments(&config, &[]);
+    let staging = all.iter().find(|e| e.name.as_str() == "staging").expect("the environment");
+    let broken: Vec<_> = staging.broken.keys().map(ToString::to_string).collect();
+    assert_eq!(broken, ["api", "mailer", "site"]);
+    assert!(staging.services.is_empty(), "{:?}", staging.services.keys());
+}
+
+#[test]
 fn staging_runs_heads_and_production_runs_pins() {
     let config = load(&shop());
     let all = environments(&config, &[]);
