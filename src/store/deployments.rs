@@ -87,7 +87,7 @@ pub struct DeploymentChange {
     pub artifact: Option<Value>,
     /// Repository and revision of the commit that it reports on.
     pub reported_on: Option<(String, String)>,
-    /// When work began.
+    /// When work began; the first time that is said stays.
     pub started: Option<Timestamp>,
     /// When it came to its end.
     pub ended: Option<Timestamp>,
@@ -309,7 +309,7 @@ async fn update(
              artifact = coalesce(?3, artifact),
              reported_repo = coalesce(?4, reported_repo),
              reported_revision = coalesce(?5, reported_revision),
-             started = coalesce(?6, started),
+             started = coalesce(started, ?6),
              ended = coalesce(?7, ended),
              error = coalesce(?8, error),
              hint = coalesce(?9, hint)

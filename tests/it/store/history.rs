@@ -66,6 +66,18 @@ async fn deployments_are_listed_newest_first_by_page_service_state_and_revision(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn work_begins_once() {
+    let place = Place::new();
+    let store = place.open().await;
+    store.create_deployment(deployment("01", "api")).await.unwrap();
+    for second in [1, 2] {
+        let change = DeploymentChange { started: Some(at(second)), ..DeploymentChange::default() };
+        store.update_deployment("01", change).await.unwrap();
+    }
+    assert_eq!(store.deployment("01").await.unwrap().unwrap().started, Some(at(1)), "each step says it anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_listens_hears_of_each_change_after_it_is_there() {
     let place = Place::new();
     let store = place.open().await;
