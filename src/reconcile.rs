@@ -41,6 +41,7 @@ use crate::config::Repository;
 use crate::desired::{Environment, Hosts, Runtime};
 use crate::name::{BranchName, EnvironmentName, Namespace, ProjectName, Revision, ServiceName};
 use crate::render::TemplateSet;
+use crate::report::page::Pages;
 use crate::secret::Redactor;
 use crate::source::{Mirrors, RepositoryUrl, SourceError, Watcher};
 use crate::store::{Store, StoreError};
@@ -99,6 +100,8 @@ pub struct Parts {
     pub github: Option<crate::github::Client>,
     /// Hints at changes of repositories on this machine.
     pub watcher: Option<Watcher>,
+    /// Our pages, where whoever reads a report can open them.
+    pub pages: Option<Pages>,
 }
 
 /// What should exist, as of the last survey.

@@ -14,6 +14,7 @@ mod config;
 mod markdown;
 mod note;
 mod outcome;
+pub mod page;
 mod plan;
 mod service;
 mod state;

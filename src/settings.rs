@@ -109,6 +109,8 @@ pub struct Flags {
     pub git_hosts: Vec<String>,
     /// `--trust-pull-requests`.
     pub trust_pull_requests: bool,
+    /// `--public-url URL`.
+    pub public_url: Option<String>,
 }
 
 /// What the server runs with.
@@ -120,7 +122,7 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Where the server listens.
     pub listen: SocketAddr,
-    /// Where people reach its pages, where that is not the listener itself: `BRANCHLINE_PUBLIC_URL`.
+    /// Where people reach its pages, where that is not the listener itself.
     pub public_url: Option<String>,
     /// The forge, where one is set.
     pub github: Option<GitHubSettings>,
@@ -153,7 +155,7 @@ impl Settings {
                 .or_else(|| environment.state_home().map(|home| home.join("branchline")))
                 .ok_or(SettingsError::NoHome)?,
             listen: address(listen.unwrap_or(DEFAULT_LISTEN))?,
-            public_url: public_url(environment)?,
+            public_url: public_url(flags.public_url.as_deref().or(environment.get("BRANCHLINE_PUBLIC_URL")))?,
             github: github(environment)?,
             webhook_secrets: webhook_secrets(environment)?,
             git_hosts,
@@ -199,9 +201,8 @@ fn address(text: &str) -> Result<SocketAddr, SettingsError> {
     })
 }
 
-fn public_url(environment: &Environment) -> Result<Option<String>, SettingsError> {
-    let name = "BRANCHLINE_PUBLIC_URL";
-    let Some(text) = environment.get(name) else { return Ok(None) };
+fn public_url(text: Option<&str>) -> Result<Option<String>, SettingsError> {
+    let Some(text) = text else { return Ok(None) };
     let usable = url::Url::parse(text).is_ok_and(|url| {
         matches!(url.scheme(), "http" | "https") && url.host().is_some() && url.path() == "/"
     });
@@ -209,7 +210,7 @@ fn public_url(environment: &Environment) -> Result<Option<String>, SettingsError
         return Ok(Some(text.trim_end_matches('/').to_owned()));
     }
     Err(SettingsError::Value {
-        name,
+        name: "--public-url (BRANCHLINE_PUBLIC_URL)",
         value: text.to_owned(),
         expected: "the address of the pages",
         hint: "https://branchline.example.com, without a path",

@@ -115,6 +115,7 @@ impl World {
             redactor: Redactor::new(),
             github: None,
             watcher: None,
+            pages: None,
         };
         let (reconciler, hints) = Reconciler::new(parts, &tasks, &stop);
         reconciler.start(hints);

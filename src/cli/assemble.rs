@@ -23,9 +23,13 @@ use crate::embedded::node::logs::Logs;
 use crate::embedded::process::{ProcessOptions, ProcessRuntime};
 use crate::embedded::sealed::Sealed;
 use crate::embedded::{Embedded, EmbeddedOptions, Tls, forward, kubeconfig, supervise};
-use crate::github::{self, inbox::Inbox};
+use crate::github::{
+    self,
+    inbox::{HintReader, Inbox},
+};
 use crate::name::{BranchName, Namespace};
 use crate::reconcile::{Addresses, ConfigSource, Hint, Parts, Reconciler};
+use crate::report::page::Pages;
 use crate::secret::{Redactor, Secret};
 use crate::server::{self, Routes, Server, ServerSettings, ServerState, secret_file};
 use crate::settings::{DEFAULT_GITHUB_URL, Environment, Settings};
@@ -104,6 +108,8 @@ pub(super) async fn start(settings: &Settings, real: Option<&Path>) -> anyhow::R
     let here = Here { settings, clock: &clock, tasks: &tasks, stop: &stop };
     let builder = here.builder(data)?;
     let addresses = addresses(&store, &tasks, &stop).await?;
+    let door = here.listen(&store, &token).await?;
+    let server = door.server.address();
     let (client, proxy) = here.embedded(&store, &addresses, &builder).await?;
     let mut clusters = BTreeMap::from([("embedded".to_owned(), Cluster::new(client, clock.clone()))]);
     if let Some(path) = real {
@@ -127,6 +133,7 @@ pub(super) async fn start(settings: &Settings, real: Option<&Path>) -> anyhow::R
         redactor,
         github: github.clone(),
         watcher: Some(watcher),
+        pages: pages(settings, server),
     };
     let (reconciler, hints) = Reconciler::new(parts, &tasks, &stop);
     reconciler.start(hints);
@@ -138,7 +145,7 @@ pub(super) async fn start(settings: &Settings, real: Option<&Path>) -> anyhow::R
         }
     });
     tasks.spawn(super::notes::run(reconciler.clone(), clock.clone(), stop.clone()));
-    let server = here.serve(&store, &token, &reconciler).await?;
+    here.serve(door, &reconciler);
     Ok(Running { reconciler, server, proxy, token, tasks, stop })
 }
 
@@ -234,14 +241,24 @@ impl Here<'_> {
         Ok(())
     }
 
-    async fn serve(
-        &self,
-        store: &Store,
-        token: &Secret<String>,
-        reconciler: &Reconciler,
-    ) -> anyhow::Result<SocketAddr> {
+    /// Takes the port of the server; it answers once there is a reconciler to answer for.
+    async fn listen(&self, store: &Store, token: &Secret<String>) -> anyhow::Result<Door> {
+        let (inbox, deliveries) = Inbox::new(store.clone(), self.clock.clone());
+        let settings = ServerSettings {
+            public_url: self.settings.public_url.clone(),
+            token: token.clone(),
+            webhook_secrets: self.settings.webhook_secrets.clone(),
+            environment: "embedded".to_owned(),
+            limits: server::Limits::default(),
+        };
         let metrics = Metrics::default();
-        let (inbox, mut deliveries) = Inbox::new(store.clone(), self.clock.clone());
+        let state = ServerState::new(store.clone(), self.clock.clone(), metrics, inbox, settings);
+        let server = Server::bind(self.settings.listen, state.clone()).await?;
+        Ok(Door { server, state, deliveries })
+    }
+
+    fn serve(&self, door: Door, reconciler: &Reconciler) {
+        let Door { server, state, mut deliveries } = door;
         let of_deliveries = reconciler.clone();
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
@@ -253,23 +270,27 @@ impl Here<'_> {
                 }
             }
         });
-        let settings = ServerSettings {
-            public_url: self.settings.public_url.clone(),
-            token: token.clone(),
-            webhook_secrets: self.settings.webhook_secrets.clone(),
-            environment: "embedded".to_owned(),
-            limits: server::Limits::default(),
-        };
-        let state = ServerState::new(store.clone(), self.clock.clone(), metrics, inbox, settings);
         let routes = Routes::base(&state)
             .and(server::api::routes(&state, reconciler))
             .and(server::dashboard::routes(&state, reconciler));
-        let server = Server::bind(self.settings.listen, state).await?;
-        let address = server.address();
         let (tasks, stop) = (self.tasks.clone(), self.stop.clone());
         self.tasks.spawn(async move { server.serve(routes, &tasks, stop).await });
-        Ok(address)
     }
+}
+
+/// A server that listens and does not answer yet.
+struct Door {
+    server: Server,
+    state: ServerState,
+    deliveries: HintReader,
+}
+
+/// Where a reader of our reports opens the pages. The listener itself is such a place only for people at this machine,
+/// so only where the reports are notes in its repositories.
+fn pages(settings: &Settings, listen: SocketAddr) -> Option<Pages> {
+    let at_this_machine = settings.github.is_none() && listen.ip().is_loopback();
+    let listener = at_this_machine.then(|| format!("http://{listen}"));
+    settings.public_url.clone().or(listener).map(|base| Pages::at(&base))
 }
 
 /// Tokens for the repositories of the forge, and for no other.

@@ -21,6 +21,9 @@ pub(super) struct Serve {
     /// Where the server listens
     #[arg(long)]
     listen: Option<String>,
+    /// Where people reach the pages, as reports on GitHub link to them
+    #[arg(long)]
+    public_url: Option<String>,
     /// A Git host beyond github.com and gitlab.com that may be fetched from; `file` for local paths
     #[arg(long)]
     git_host: Vec<String>,
@@ -52,6 +55,7 @@ impl Serve {
             listen: self.listen,
             git_hosts: self.git_host,
             trust_pull_requests: self.trust_pull_requests,
+            public_url: self.public_url,
         };
         let settings = Settings::read(&flags, &environment)?;
         let redactor = Redactor::new();

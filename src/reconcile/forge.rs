@@ -15,6 +15,7 @@ use crate::desired::PullRequest;
 use crate::github::{Client, Pull, PullStanding};
 use crate::name::RepoSlug;
 use crate::report::CommitOutcome;
+use crate::report::page::PROJECTS;
 use crate::source::{Mirror, RepositoryUrl};
 
 /// How far apart two answers "not found" must lie to be believed.
@@ -165,7 +166,7 @@ impl Reconciler {
             untouched: Vec::new(),
             failure: None,
             from_fork: Some(from),
-            page: None,
+            page: self.page(PROJECTS),
             updated: pull.updated,
         };
         if let Err(error) = self.want(mirror.url(), &pull.head.revision, Some(&outcome), None).await {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::{Reconciler, chain};
 use crate::github::{want_check, want_note};
 use crate::name::Revision;
+use crate::report::page;
 use crate::report::{Cause, CommitOutcome, ConfigOutcome, Reporter, ServiceOutcome, State, Step, StepState};
 use crate::source::{Mirror, RepositoryUrl};
 use crate::store::{Deployment, DeploymentFilter, StoreError};
@@ -65,12 +66,13 @@ impl Reconciler {
             .filter(|verdict| verdict.verdict == "no input changed")
             .map(|verdict| format!("{}/{}", verdict.environment, verdict.service))
             .collect();
+        let page = self.page(&commit_page(&services));
         let outcome = CommitOutcome {
             services,
             untouched,
             failure: None,
             from_fork: None,
-            page: None,
+            page,
             updated: self.0.parts.clock.now(),
         };
         self.want(url, revision, Some(&outcome), None).await
@@ -101,6 +103,8 @@ impl Reconciler {
         let key = (project, environment, service);
         let record = self.record(&key).await?;
         let detail = record.map(|record| record.detail.clone()).unwrap_or_default();
+        // the record follows the deployment, so a service that has just become live is not in it yet
+        let url = self.wanted_url(deployment).or(detail.url);
         let log = match &deployment.error {
             Some(_) => self
                 .store()
@@ -129,14 +133,31 @@ impl Reconciler {
             revision: revision.clone(),
             state,
             steps: steps.collect(),
-            url: detail.url,
-            page: None,
+            url,
+            page: self.page(&page::deployment(&deployment.id)),
             changes: None,
             cause,
             serving,
             started: deployment.started,
             updated: deployment.ended.or(deployment.started).unwrap_or(deployment.created),
         }))
+    }
+
+    /// The address that a service should have, as of the last survey.
+    fn wanted_url(&self, deployment: &Deployment) -> Option<String> {
+        let snapshot = self.0.snapshot.borrow();
+        let mut environments = snapshot.environments.iter();
+        let found = environments.find(|environment| {
+            environment.project.as_str() == deployment.project
+                && environment.name.as_str() == deployment.environment
+        })?;
+        let mut services = found.services.values();
+        services.find(|service| service.name.as_str() == deployment.service)?.url.clone()
+    }
+
+    /// The address of a page of ours, where a reader of a report can open it.
+    pub(super) fn page(&self, path: &str) -> Option<String> {
+        self.0.parts.pages.as_ref().map(|pages| pages.address(path))
     }
 
     /// Says on a commit of the config repository what is wrong with it.
@@ -146,7 +167,7 @@ impl Reconciler {
             problems: config.problems.clone(),
             root: source.path.clone(),
             synced: None,
-            page: None,
+            page: self.page(page::PROJECTS),
             checked: self.0.parts.clock.now(),
         };
         if let Err(error) = self.want(&source.url, revision, None, Some(&outcome)).await {
@@ -174,5 +195,15 @@ impl Reconciler {
             self.store().want(want_check(&slug, revision, &check, as_app, now)).await?;
         }
         Ok(())
+    }
+}
+
+/// The page that says most about a commit: that of the one project it is about.
+fn commit_page(services: &[ServiceOutcome]) -> String {
+    match services {
+        [first, rest @ ..] if rest.iter().all(|service| service.project == first.project) => {
+            page::project(first.project.as_str())
+        }
+        _ => page::PROJECTS.to_owned(),
     }
 }

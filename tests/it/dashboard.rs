@@ -72,6 +72,7 @@ impl World {
             redactor: Redactor::new(),
             github: None,
             watcher: None,
+            pages: None,
         };
         let (reconciler, _hints) = Reconciler::new(parts, &tasks, &stop);
         let (inbox, _deliveries) = Inbox::new(store.clone(), clock.clone());

@@ -34,9 +34,16 @@ async fn commits_are_live(demo: &Demo) {
     assert_ne!(demo.get("web-shop-production").await.1, HELLO, "production follows releases");
     until("the commit has its note", async || {
         let note = demo.note("web", &revision);
-        note.contains("staging") && note.to_lowercase().contains("live")
+        let page = format!("{}/deployments/", demo.server);
+        note.contains("staging") && note.to_lowercase().contains("live") && note.contains(&page)
     })
     .await;
+    let first = demo.git("web", &["rev-list", "--max-parents=0", "HEAD"]);
+    let note = demo.note("web", &first);
+    assert!(
+        note.contains("http://web-shop-production.localhost:"),
+        "every live service has its address: {note}"
+    );
 }
 
 async fn broken_code_leaves_the_old_version_serving(demo: &Demo) {

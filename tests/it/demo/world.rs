@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 pub(super) struct Demo {
     pub(super) data: PathBuf,
     child: Child,
-    server: String,
+    pub(super) server: String,
     proxy: String,
     http: reqwest::Client,
 }
