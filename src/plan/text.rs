@@ -1,6 +1,6 @@
 //! The text of a plan, in Terraform's manner.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde_json::Value;
 
@@ -12,9 +12,8 @@ const WIDTH: usize = 100;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for unit in self.units.iter().filter(|unit| shown(unit)) {
-            write_unit(f, unit)?;
-            f.write_char('\n')?;
+        for unit in self.units.iter().filter(|unit| unit.is_shown()) {
+            writeln!(f, "{unit}")?;
         }
         if let Verdict::Held(held) = &self.verdict {
             writeln!(f, "{held}\n")?;
@@ -24,20 +23,26 @@ impl fmt::Display for Plan {
     }
 }
 
-fn shown(unit: &UnitPlan) -> bool {
-    unit.broken.is_some() || !unit.prune.is_empty() || unit.changes()
+impl UnitPlan {
+    /// Answers whether a plan says anything of the unit.
+    #[must_use]
+    pub fn is_shown(&self) -> bool {
+        self.broken.is_some() || !self.prune.is_empty() || self.changes()
+    }
 }
 
-fn write_unit(f: &mut fmt::Formatter<'_>, unit: &UnitPlan) -> fmt::Result {
-    let name = if unit.name == ENVIRONMENT_UNIT { "environment" } else { unit.name.as_str() };
-    match &unit.broken {
-        Some(reason) => writeln!(f, "{name}: left as it is, {reason}")?,
-        None => writeln!(f, "{name}:")?,
+impl fmt::Display for UnitPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if self.name == ENVIRONMENT_UNIT { "environment" } else { self.name.as_str() };
+        match &self.broken {
+            Some(reason) => writeln!(f, "{name}: left as it is, {reason}")?,
+            None => writeln!(f, "{name}:")?,
+        }
+        for step in self.steps.iter().chain(&self.prune) {
+            write_step(f, step)?;
+        }
+        Ok(())
     }
-    for step in unit.steps.iter().chain(&unit.prune) {
-        write_step(f, step)?;
-    }
-    Ok(())
 }
 
 fn write_step(f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {

@@ -4,11 +4,14 @@
 //! cannot do by itself: it asks for the page again every few seconds and puts what changed in its place, and it
 //! follows a log over a WebSocket. A page knows what the store and the last survey say; it changes nothing.
 
+mod action;
+mod ansi;
 mod assets;
 mod badge;
 mod deployment;
 mod link;
 mod live;
+mod matrix;
 mod project;
 mod projects;
 mod service;
@@ -34,9 +37,14 @@ use crate::store::{Store, StoreError};
 /// How often an open page asks for news, in seconds.
 const REFRESH: u32 = 3;
 /// The templates, by their names.
-const TEMPLATES: [(&str, &str); 8] = [
+const TEMPLATES: [(&str, &str); 13] = [
     ("layout", include_str!("../../templates/dashboard/layout.hbs")),
     ("badge", include_str!("../../templates/dashboard/badge.hbs")),
+    ("actions", include_str!("../../templates/dashboard/actions.hbs")),
+    ("line", include_str!("../../templates/dashboard/line.hbs")),
+    ("cell", include_str!("../../templates/dashboard/cell.hbs")),
+    ("podlog", include_str!("../../templates/dashboard/podlog.hbs")),
+    ("events", include_str!("../../templates/dashboard/events.hbs")),
     ("deployments", include_str!("../../templates/dashboard/deployments.hbs")),
     ("projects", include_str!("../../templates/dashboard/projects.hbs")),
     ("project", include_str!("../../templates/dashboard/project.hbs")),
@@ -44,6 +52,11 @@ const TEMPLATES: [(&str, &str); 8] = [
     ("deployment", include_str!("../../templates/dashboard/deployment.hbs")),
     ("error", include_str!("../../templates/dashboard/error.hbs")),
 ];
+
+/// The templates without the end of their last lines, so that one can stand in the middle of a line.
+fn templates() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TEMPLATES.into_iter().map(|(name, text)| (name, text.trim_end()))
+}
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +77,25 @@ struct Page {
     template: &'static str,
     title: String,
     crumbs: Vec<Crumb>,
+    /// The project that it is about.
+    project: Option<String>,
+    /// The same page in the other environments.
+    switch: Vec<Switch>,
     view: Value,
+}
+
+/// An environment to look at instead.
+#[derive(serde::Serialize)]
+struct Switch {
+    name: String,
+    href: String,
+    current: bool,
+}
+
+/// Where a list goes on: before the entry with this id.
+#[derive(Debug, Clone, Default, serde::Deserialize)]
+struct Cursor {
+    before: Option<String>,
 }
 
 /// A step of the way to a page; its last one is the page itself.
@@ -97,7 +128,7 @@ struct Inner {
 /// When a template of ours is no Handlebars, which a test excludes.
 #[must_use]
 pub fn routes(state: &ServerState, reconciler: &Reconciler) -> BoxedFilter<(Response,)> {
-    let pages = html::Pages::new(TEMPLATES).expect("our own templates compile");
+    let pages = html::Pages::new(templates()).expect("our own templates compile");
     let assets = Assets::new();
     let files = assets::routes(&assets);
     let inner = Inner { pages, assets, reconciler: reconciler.clone(), clock: state.clock.clone() };
@@ -108,24 +139,31 @@ pub fn routes(state: &ServerState, reconciler: &Reconciler) -> BoxedFilter<(Resp
     };
     let projects = warp::path::end()
         .and(warp::get())
+        .and(warp::query::<projects::Search>())
         .and(with.clone())
-        .then(|d: Dashboard| async move { d.reply(projects::page(&d).await) });
+        .then(|search, d: Dashboard| async move { d.reply(projects::page(&d, &search).await).await });
     let project = warp::path!("projects" / String)
         .and(warp::get())
+        .and(warp::query::<Cursor>())
         .and(with.clone())
-        .then(|name: String, d: Dashboard| async move { d.reply(project::page(&d, &name).await) });
-    let service = warp::path!("projects" / String / "environments" / String / "services" / String)
+        .then(|name: String, cursor, d: Dashboard| async move {
+            d.reply(project::page(&d, &name, &cursor).await).await
+        });
+    let service = warp::path!("projects" / String / "environments" / String / "services" / String / ..)
+        .and(last_part())
         .and(warp::get())
+        .and(warp::query::<Cursor>())
         .and(with.clone())
-        .then(|p: String, e: String, s: String, d: Dashboard| async move {
-            d.reply(service::page(&d, &p, &e, &s).await)
+        .then(|project, environment, service, tab, cursor, d: Dashboard| async move {
+            let asked = service::Asked { project, environment, service, tab, cursor };
+            d.reply(service::page(&d, asked).await).await
         });
     let deployment = warp::path!("deployments" / String)
         .and(warp::get())
         .and(warp::query::<deployment::Range>())
         .and(with.clone())
         .then(|id: String, range: deployment::Range, d: Dashboard| async move {
-            d.reply(deployment::page(&d, &id, &range).await)
+            d.reply(deployment::page(&d, &id, &range).await).await
         });
     let log = warp::path!("deployments" / String / "log.txt")
         .and(warp::get())
@@ -135,6 +173,12 @@ pub fn routes(state: &ServerState, reconciler: &Reconciler) -> BoxedFilter<(Resp
     let pages =
         projects.or(project).unify().or(service).unify().or(deployment).unify().or(log).unify().boxed();
     pages.or(files).unify().or(live::routes(state)).unify().boxed()
+}
+
+/// The last part of an address, where there is one.
+fn last_part() -> BoxedFilter<(Option<String>,)> {
+    let one = warp::path::param::<String>().and(warp::path::end()).map(Some);
+    one.or(warp::path::end().map(|| None)).unify().boxed()
 }
 
 impl Dashboard {
@@ -155,12 +199,12 @@ impl Dashboard {
     }
 
     /// The page in its frame, or a page that says why there is none.
-    fn reply(&self, page: Result<Page, PageError>) -> Response {
+    async fn reply(&self, page: Result<Page, PageError>) -> Response {
         let (status, page) = match page {
             Ok(page) => (StatusCode::OK, page),
             Err(error) => excuse(&error),
         };
-        match self.render(page) {
+        match self.render(page).await {
             Ok(text) => {
                 let mut response = text.into_response();
                 *response.status_mut() = status;
@@ -175,17 +219,30 @@ impl Dashboard {
         }
     }
 
-    fn render(&self, page: Page) -> Result<String, PageError> {
+    async fn render(&self, page: Page) -> Result<String, PageError> {
         let mut values = page.view;
-        let now = self.now();
+        let (now, snapshot) = (self.now(), self.snapshot());
+        // a page that says why there is none has a frame too
+        let rows = self.store().services(None, None).await.unwrap_or_default();
+        let names = projects::names(snapshot.config.projects.keys(), &rows);
+        let sidebar = names.into_iter().map(|name| {
+            let mine: Vec<_> = rows.iter().filter(|row| row.project == name).collect();
+            json!({"name": name, "href": link::project(name), "current": page.project.as_deref() == Some(name),
+                "badge": badge::of_project(super::api::project_status(&mine))})
+        });
         values["frame"] = json!({
             "title": page.title,
             "crumbs": page.crumbs,
+            "switch": page.switch,
+            "projects": sidebar.collect::<Vec<_>>(),
+            "atHome": page.template == "projects",
             "style": self.0.assets.style(),
             "script": self.0.assets.script(),
             "icon": self.0.assets.icon(),
             "refresh": REFRESH,
-            "trouble": self.snapshot().trouble,
+            "trouble": snapshot.trouble,
+            "config": snapshot.config_revision.as_ref().map(crate::name::Revision::short),
+            "version": env!("CARGO_PKG_VERSION"),
             "now": now.to_string(),
             "clock": time::clock(now),
         });
@@ -209,7 +266,8 @@ fn excuse(error: &PageError) -> (StatusCode, Page) {
         }
     };
     let crumbs = vec![Crumb::new("Projects", "/".to_owned()), Crumb::new(title, None)];
-    (status, Page { template: "error", title: title.to_owned(), crumbs, view: json!({ "detail": detail }) })
+    let (title, view) = (title.to_owned(), json!({ "detail": detail }));
+    (status, Page { template: "error", title, crumbs, project: None, switch: Vec::new(), view })
 }
 
 #[cfg(test)]
@@ -218,6 +276,6 @@ mod tests {
 
     #[test]
     fn our_templates_compile() {
-        assert!(html::Pages::new(TEMPLATES).is_ok());
+        assert!(html::Pages::new(templates()).is_ok());
     }
 }

@@ -31,9 +31,9 @@ pub(super) fn of_deployment(state: &str, step: Option<&str>) -> Badge {
     Badge::new(state.icon(), state.badge(step), tone)
 }
 
-/// Whether a deployment still moves by itself.
-pub(super) fn moves(state: &str) -> bool {
-    state.parse::<State>().is_ok_and(State::is_moving)
+/// Whether a deployment ended without running as it should.
+pub(super) fn is_broken(state: &str) -> bool {
+    state.parse::<State>().is_ok_and(State::is_broken)
 }
 
 /// The badge of a service in an environment.
@@ -70,6 +70,8 @@ pub(super) fn of_step(state: &str) -> Badge {
         "running" => Badge::new("◔", "Running", "moving"),
         "failed" => Badge::new("✖", "Failed", "bad"),
         "waiting" => Badge::new("○", "Waiting", "quiet"),
+        "skipped" => Badge::new("–", "Not needed", "quiet"),
+        "notBegun" => Badge::new("◌", "Not begun", "quiet"),
         other => Badge::new("◌", other, "quiet"),
     }
 }

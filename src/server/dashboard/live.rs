@@ -26,7 +26,7 @@ use warp::reply::Response;
 use warp::ws::{Message, WebSocket, Ws};
 use warp::{Filter, Reply};
 
-use super::{badge, time};
+use super::{badge, deployment};
 use crate::server::{Problem, ServerState};
 use crate::store::{Change, Deployment, LogLine, Store, StoreError};
 
@@ -260,7 +260,7 @@ impl Follower {
             self.tell(json!({"type": "behind", "deployment": self.deployment, "next": first.offset})).await;
         }
         let next = last.offset + 1;
-        let lines: Vec<Value> = lines.iter().map(line).collect();
+        let lines: Vec<Value> = lines.iter().map(deployment::line).collect();
         self.tell(json!({"type": "lines", "deployment": self.deployment, "lines": lines, "next": next}))
             .await;
     }
@@ -271,11 +271,6 @@ impl Follower {
     }
 }
 
-fn line(line: &LogLine) -> Value {
-    json!({"offset": line.offset, "step": line.step, "stream": line.stream,
-        "time": time::clock(line.time), "text": plain(&line.line)})
-}
-
 fn state(row: &Deployment) -> Value {
     let mut value = json!(badge::of_deployment(&row.state, None));
     value["type"] = "state".into();
@@ -283,35 +278,4 @@ fn state(row: &Deployment) -> Value {
     value["state"] = row.state.as_str().into();
     value["ended"] = row.ended.is_some().into();
     value
-}
-
-/// A line without the commands to a terminal in it, ECMA-48 section 5.4, and other control characters.
-pub(super) fn plain(line: &str) -> String {
-    let mut text = String::with_capacity(line.len());
-    let mut rest = line.chars().peekable();
-    while let Some(character) = rest.next() {
-        if character == '\u{1b}' {
-            if rest.next_if_eq(&'[').is_some() {
-                for part in rest.by_ref() {
-                    if ('\u{40}'..='\u{7e}').contains(&part) {
-                        break;
-                    }
-                }
-            }
-        } else if character == '\t' || !character.is_control() {
-            text.push(character);
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn colours_and_control_characters_leave_the_text() {
-        assert_eq!(plain("\u{1b}[1;31merror\u{1b}[0m:\tno\u{7} luck\r"), "error:\tno luck");
-        assert_eq!(plain("ends \u{1b}["), "ends ");
-    }
 }

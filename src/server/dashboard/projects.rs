@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Crumb, Dashboard, Page, PageError, badge, link, time};
@@ -10,26 +11,56 @@ use crate::name::{ProjectName, ServiceName};
 use crate::server::api::project_status;
 use crate::store::{DeploymentFilter, ServiceRow};
 
-pub(super) async fn page(dashboard: &Dashboard) -> Result<Page, PageError> {
+/// From as many projects on there is something to search.
+const SEARCHED: usize = 4;
+/// Addresses on a card.
+const ADDRESSES: usize = 3;
+
+/// What somebody looks for.
+#[derive(Debug, Deserialize)]
+pub(super) struct Search {
+    q: Option<String>,
+}
+
+pub(super) async fn page(dashboard: &Dashboard, search: &Search) -> Result<Page, PageError> {
     let rows = dashboard.store().services(None, None).await?;
     let snapshot = dashboard.snapshot();
     let projects = &snapshot.config.projects;
-    // a project that left the configuration is shown as long as anything of it runs
-    let names: BTreeSet<&str> =
-        projects.keys().map(ProjectName::as_str).chain(rows.iter().map(|row| row.project.as_str())).collect();
+    let wanted = search.q.as_deref().map(str::trim).filter(|q| !q.is_empty()).map(str::to_lowercase);
+    let names = names(projects.keys(), &rows);
     let mut cards = Vec::new();
-    for name in names {
-        let known = projects.iter().find(|(project, _)| project.as_str() == name).map(|(_, project)| project);
-        let mine: Vec<&ServiceRow> = rows.iter().filter(|row| row.project == name).collect();
-        cards.push(card(dashboard, name, known, &mine).await?);
+    for name in &names {
+        let known =
+            projects.iter().find(|(project, _)| project.as_str() == *name).map(|(_, project)| project);
+        let description = known.and_then(|project| project.document.spec.description.as_deref());
+        let text = format!("{name} {}", description.unwrap_or_default()).to_lowercase();
+        if wanted.as_ref().is_none_or(|wanted| text.contains(wanted)) {
+            let mine: Vec<&ServiceRow> = rows.iter().filter(|row| row.project == *name).collect();
+            cards.push(card(dashboard, name, known, &mine).await?);
+        }
     }
-    let surveyed = snapshot.at.is_some();
     Ok(Page {
         template: "projects",
         title: "Projects".to_owned(),
         crumbs: vec![Crumb::new("Projects", None)],
-        view: json!({ "projects": cards, "surveyed": surveyed }),
+        project: None,
+        switch: Vec::new(),
+        view: json!({
+            "projects": cards,
+            "surveyed": snapshot.at.is_some(),
+            "searched": names.len() >= SEARCHED || wanted.is_some(),
+            "q": search.q.as_deref().unwrap_or_default(),
+            "any": !names.is_empty(),
+        }),
     })
+}
+
+/// The projects of the configuration, and those that left it as long as anything of them runs.
+pub(super) fn names<'a>(
+    known: impl Iterator<Item = &'a ProjectName>,
+    rows: &'a [ServiceRow],
+) -> BTreeSet<&'a str> {
+    known.map(ProjectName::as_str).chain(rows.iter().map(|row| row.project.as_str())).collect()
 }
 
 async fn card(
@@ -46,14 +77,17 @@ async fn card(
         .chain(known.into_iter().flat_map(|project| project.services.keys().map(ServiceName::as_str)))
         .collect();
     let ordered = known.map(config::Project::ordered_environments).unwrap_or_default();
+    let ordered: Vec<&str> = ordered.iter().map(|name| name.as_str()).collect();
     Ok(json!({
         "name": name,
         "href": link::project(name),
         "badge": badge::of_project(project_status(rows)),
         "description": known.and_then(|project| project.document.spec.description.as_deref()),
+        "file": known.map(|project| project.document.node.place.file.to_string()),
         "services": services.len(),
         "oneService": services.len() == 1,
-        "environments": strip(rows, &ordered.iter().map(|name| name.as_str()).collect::<Vec<_>>()),
+        "environments": strip(rows, &ordered),
+        "addresses": addresses(rows, ordered.last().copied()),
         "last": last.as_ref().map(|last| json!({
             "href": link::deployment(&last.id),
             "when": time::when(dashboard.now(), last.ended.unwrap_or(last.created)),
@@ -61,7 +95,17 @@ async fn card(
     }))
 }
 
-/// For each environment how many of its services are well. Previews, which come and go, are counted together.
+/// Where its services are reached in the last environment.
+fn addresses(rows: &[&ServiceRow], environment: Option<&str>) -> Vec<Value> {
+    let live = rows.iter().filter(|row| Some(row.environment.as_str()) == environment);
+    let one = |row: &&ServiceRow| {
+        let url = link::outside(row.detail.as_ref()?["url"].as_str())?;
+        Some(json!({"service": row.service, "url": url}))
+    };
+    live.filter(|row| row.live_deployment.is_some()).filter_map(one).take(ADDRESSES).collect()
+}
+
+/// For each environment how many of its services are well.
 fn strip(rows: &[&ServiceRow], ordered: &[&str]) -> Vec<Value> {
     let mut counts: BTreeMap<(usize, &str), (usize, usize, bool)> = BTreeMap::new();
     for row in rows {
