@@ -121,7 +121,9 @@ impl Refusal {
 
     /// A body that is no JSON by its own account.
     pub(crate) fn unsupported_media_type() -> Self {
-        let message = "the body of the request was in an unknown format - accepted media types include: application/json";
+        // `kubectl create KIND` sends protobuf, and falls back to nothing else
+        let message = "the body of the request was in an unknown format - accepted media types include: \
+            application/json; hint: `kubectl create … --dry-run=client -o yaml | kubectl create -f -` sends JSON";
         Self::new(415, "UnsupportedMediaType", message, None)
     }
 

@@ -146,7 +146,8 @@ fn of_container(pod: &Value, name: &str, status: &Value) -> Option<Cause> {
         }
         Some("CrashLoopBackOff") => {
             let restarts = status["restartCount"].as_i64().unwrap_or(0);
-            (format!("{place} keeps crashing ({}, {restarts} restarts)", ending(ended)), true)
+            let times = if restarts == 1 { "restart" } else { "restarts" };
+            (format!("{place} keeps crashing ({}, {restarts} {times})", ending(ended)), true)
         }
         _ => {
             let once = pod["spec"]["restartPolicy"] == "Never";
