@@ -115,8 +115,14 @@ impl Reconciler {
                 }
                 return Ok(None);
             }
-            let message = "What Git says was put back, because it had been changed or removed in the cluster";
-            self.event(&work.environment, Some(&work.name), "healed", message).await?;
+            // a cluster that lost everything of it, as the embedded one does when it ends, was not changed by anybody
+            let lost = work.unit.steps.iter().all(|step| step.action == crate::plan::Action::Create);
+            let (kind, message) = if lost {
+                ("restored", "It was gone from the cluster as a whole, and was put back")
+            } else {
+                ("healed", "What Git says was put back, because it had been changed or removed in the cluster")
+            };
+            self.event(&work.environment, Some(&work.name), kind, message).await?;
             return Ok(Some(Begun { id: live.unwrap_or_default(), heals: true }));
         }
         if known.failed_digest == Some(digest) {

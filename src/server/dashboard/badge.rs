@@ -14,6 +14,8 @@ pub(super) struct Badge {
 
 impl Badge {
     fn new(icon: &'static str, word: impl Into<String>, tone: &'static str) -> Self {
+        // many fonts lack the sign for a pause, and some draw it in colours of their own
+        let icon = if icon == "⏸" { "❚❚" } else { icon };
         Self { icon, word: word.into(), tone }
     }
 }

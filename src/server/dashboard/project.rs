@@ -16,6 +16,8 @@ use crate::store::{Deployment, DeploymentFilter, Event, EventFilter, ServiceRow}
 pub(super) const RECENT: u32 = 12;
 /// Deployments under way that are marked in the matrix.
 const MOVING: u32 = 200;
+/// What the names of previews begin with, and no other environment's.
+const PREVIEW: &str = "pr-";
 /// Events that are looked through for drift that was healed.
 const EVENTS: u32 = 100;
 
@@ -41,7 +43,7 @@ pub(super) async fn page(dashboard: &Dashboard, name: &str, cursor: &Cursor) -> 
     let status: Vec<&ServiceRow> = rows.iter().collect();
     let status = badge::of_project(project_status(&status));
     let matrix = Matrix { project: name, known, rows: &rows, moving: &moving, events: &events, now };
-    let previews = previews(&snapshot, name);
+    let previews = previews(&snapshot, name, &rows);
     Ok(Page {
         template: "project",
         title: name.to_owned(),
@@ -73,15 +75,19 @@ pub(super) fn older(shown: &[Deployment], path: &str) -> Option<String> {
 }
 
 /// The previews of a project by the names of their environments, with a sentence on what each shows.
-fn previews(snapshot: &Snapshot, project: &str) -> BTreeMap<String, String> {
+fn previews(snapshot: &Snapshot, project: &str, rows: &[ServiceRow]) -> BTreeMap<String, String> {
+    // what is no longer wanted is shown until it is gone
+    let recorded = rows.iter().filter(|row| row.environment.starts_with(PREVIEW));
+    let mut previews: BTreeMap<String, String> =
+        recorded.map(|row| (row.environment.clone(), "It is being removed".to_owned())).collect();
     let mine = snapshot.environments.iter().filter(|environment| environment.project.as_str() == project);
-    mine.filter_map(|environment| {
+    previews.extend(mine.filter_map(|environment| {
         let pull = environment.preview.as_ref()?;
         let head = pull.head.to_string();
         let title = format!("Pull request {} of {} at {}", pull.number, pull.short_name, link::short(&head));
         Some((environment.name.to_string(), title))
-    })
-    .collect()
+    }));
+    previews
 }
 
 /// What the brake holds in environments of the project.
