@@ -12,6 +12,11 @@ test:
 demo *ARGS:
     cargo run --release -- demo {{ARGS}}
 
+# The pages in a real browser; their pictures go to FOLDER
+pages FOLDER="target/pages":
+    cargo build
+    bash tests/browser/run {{FOLDER}}
+
 # The benchmarks; each figure names the server that it ran on
 bench:
     cargo bench

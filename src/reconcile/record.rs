@@ -120,7 +120,10 @@ impl Reconciler {
             let (kind, message) = if lost {
                 ("restored", "It was gone from the cluster as a whole, and was put back")
             } else {
-                ("healed", "What Git says was put back, because it had been changed or removed in the cluster")
+                (
+                    "healed",
+                    "What Git says was put back, because it had been changed or removed in the cluster",
+                )
             };
             self.event(&work.environment, Some(&work.name), kind, message).await?;
             return Ok(Some(Begun { id: live.unwrap_or_default(), heals: true }));
