@@ -13,6 +13,7 @@ mod answers;
 mod attempt;
 mod clusters;
 mod forge;
+mod head;
 mod observe;
 mod record;
 mod release;
@@ -30,9 +31,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use head::template_file;
 pub use record::{STATES, ServiceState};
 pub use release::{PinRequest, Pinned, ReleaseError};
-pub(crate) use survey::template_file;
 
 use crate::build::ImageBuilder;
 use crate::clock::Clock;

@@ -85,7 +85,7 @@ pub(crate) fn service(number: usize, level: &str) -> (String, String) {
         if number == hub { String::new() } else { format!(", HUB: '${{{{ services.{}.url }}}}'", name(hub)) };
     let name = name(number);
     let spec = format!(
-        "{{type: web, source: {{repo: ./apps.git, path: services/{name}}}, \
+        "{{type: web, source: {{repo: ../apps.git, path: services/{name}}}, \
          image: 'registry.example.com/{name}:${{{{ git.sha }}}}', \
          env: {{LEVEL: {level}, DOMAIN: '${{{{ shared.DOMAIN }}}}'{other}}}, \
          disruption: {{maxUnavailable: 1}}, healthCheck: {{path: /health}}}}"

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::head::ConfigHead;
 use super::{Hint, Reconciler, chain};
 use crate::config::environment::{Follow, Release};
 use crate::name::{EnvironmentName, ProjectName, Revision, ServiceName};
@@ -188,10 +189,8 @@ impl Reconciler {
         let mut last = None;
         for _ in 0..TRIES {
             mirror.fetch().await?;
-            let branch = source.branch.clone();
-            let head = mirror.with(move |reader| reader.branch(&branch)).await?;
-            let files = super::survey::read_files(&mirror, head.clone(), source.path.clone()).await?;
-            let config = crate::config::load(files);
+            let head = ConfigHead::read(&mirror, &source.branch, &source.path, None).await?;
+            let config = &head.config;
             let project = config.projects.get(&request.project);
             let environment = project.and_then(|project| project.environments.get(&request.environment));
             let Some(environment) = environment else {
@@ -219,7 +218,7 @@ impl Reconciler {
             };
             let commit = FileCommit {
                 branch: source.branch.clone(),
-                expected: head,
+                expected: head.revision.clone(),
                 onto_new_branch: None,
                 changes: vec![FileChange::Write {
                     path: in_repository,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answers::{Answers, Place, Refs};
+use super::head::ConfigHead;
 use super::{Hint, ReconcileError, Reconciler, Snapshot, chain};
-use crate::config::{self, File, Repository};
+use crate::config::Repository;
 use crate::desired::{self, Inputs, PullRequest};
 use crate::name::{EnvironmentName, ProjectName, Revision, ServiceName};
-use crate::render::{TemplateFile, TemplateSet};
-use crate::source::{EntryKind, Mirror, RepositoryUrl, SourceError};
+use crate::source::{Mirror, RepositoryUrl};
 
 /// How long a preview lasts where its project does not say.
 const EXPIRE: Duration = Duration::from_secs(72 * 3600);
@@ -18,8 +18,8 @@ const EXPIRE: Duration = Duration::from_secs(72 * 3600);
 /// What one survey leaves for the next.
 #[derive(Default)]
 pub(super) struct Memory {
-    /// The config as it was last read, by its revision.
-    config: Option<(Revision, Arc<Repository>, Arc<TemplateSet>)>,
+    /// The config as it was last read.
+    head: Option<Arc<ConfigHead>>,
     /// Whether the config repository has been fetched since the start.
     fetched: bool,
     /// What the app repositories hold that have been fetched since the start, by their keys.
@@ -46,7 +46,7 @@ impl Reconciler {
         if hinted(&source.url) || !memory.fetched {
             if let Err(error) = mirror.fetch().await {
                 self.trouble(format!("the config repository cannot be fetched: {}", chain(&error)));
-                if memory.config.is_none() {
+                if memory.head.is_none() {
                     return Err(error.into());
                 }
             } else {
@@ -54,23 +54,25 @@ impl Reconciler {
                 self.clear_trouble();
             }
         }
-        let (revision, config, templates) = match self.read_config(&mirror, &memory).await {
-            Ok(read) => read,
+        let head = ConfigHead::read(&mirror, &source.branch, &source.path, memory.head.as_ref()).await;
+        let head = match head {
+            Ok(head) => head,
             Err(error) => {
                 self.trouble(format!("the config repository cannot be read: {}", chain(&error)));
                 return Err(error.into());
             }
         };
-        if memory.config.as_ref().is_none_or(|(known, _, _)| *known != revision) {
-            self.tell_config(&revision, &config).await;
+        if memory.head.as_ref().is_none_or(|known| known.revision != head.revision) {
+            self.tell_config(&head.revision, &head.config).await;
         }
-        memory.config = Some((revision.clone(), Arc::clone(&config), Arc::clone(&templates)));
+        memory.head = Some(Arc::clone(&head));
+        let config = Arc::clone(&head.config);
         if !config.is_usable() {
             let first = config.errors().next().map(ToString::to_string).unwrap_or_default();
             self.trouble(format!("the config repository is broken, so the last good state goes on: {first}"));
             self.0.snapshot.send_modify(|snapshot| {
                 let mut next = Snapshot::clone(snapshot);
-                next.config_revision = Some(revision.clone());
+                next.config_revision = Some(head.revision.clone());
                 next.config = Arc::clone(&config);
                 *snapshot = Arc::new(next);
             });
@@ -99,13 +101,13 @@ impl Reconciler {
         };
         let environments = desired::desired(&inputs, desired);
         let snapshot = Snapshot {
-            config_revision: Some(revision),
+            config_revision: Some(head.revision.clone()),
             config,
             environments,
             trouble: self.0.snapshot.borrow().trouble.clone(),
             at: Some(self.0.parts.clock.now()),
             unlisted,
-            templates: Some(templates),
+            templates: Some(Arc::clone(&head.templates)),
         };
         self.0.snapshot.send_replace(Arc::new(snapshot));
         Ok(())
@@ -124,27 +126,6 @@ impl Reconciler {
             }
             had
         });
-    }
-
-    /// Reads the config at the head of its branch, unless that was read already.
-    async fn read_config(
-        &self,
-        mirror: &Mirror,
-        memory: &Memory,
-    ) -> Result<(Revision, Arc<Repository>, Arc<TemplateSet>), SourceError> {
-        let source = self.0.parts.config.clone();
-        let head = mirror.with(move |reader| reader.branch(&source.branch)).await?;
-        if let Some((known, config, templates)) = &memory.config
-            && *known == head
-        {
-            return Ok((head, Arc::clone(config), Arc::clone(templates)));
-        }
-        let path = self.0.parts.config.path.clone();
-        let files = read_files(mirror, head.clone(), path).await?;
-        let config = config::load(files);
-        let templates: Vec<_> = config.templates.iter().map(template_file).collect();
-        let set = TemplateSet::load(&templates, memory.config.as_ref().map(|(_, _, set)| &**set));
-        Ok((head, Arc::new(config), Arc::new(set)))
     }
 
     /// The mirror of every repository that a service names; one that cannot be named is an answer of its own.
@@ -292,47 +273,4 @@ pub(super) fn short_name(mirror: &Mirror) -> String {
 pub(super) fn expiry(config: &Repository) -> Duration {
     let all = config.projects.values().filter_map(|project| project.document.spec.previews.as_ref());
     all.filter_map(|previews| previews.expire_after).map(|period| period.0).max().unwrap_or(EXPIRE)
-}
-
-/// Every file of the config, as Git has it. Links and submodules have no place in it.
-pub(super) async fn read_files(
-    mirror: &Mirror,
-    head: Revision,
-    path: String,
-) -> Result<Vec<File>, SourceError> {
-    let repository = mirror.url().to_string();
-    mirror
-        .with(move |reader| {
-            let mut files = Vec::new();
-            for entry in reader.files(&head, &path)? {
-                let inside = entry.path.strip_prefix(path.trim_matches('/')).unwrap_or(&entry.path);
-                let inside = inside.trim_start_matches('/').to_owned();
-                if !is_config(&inside) {
-                    continue;
-                }
-                if !matches!(entry.kind, EntryKind::File | EntryKind::Executable) {
-                    return Err(SourceError::Refused {
-                        repository: repository.clone(),
-                        revision: head.clone(),
-                        path: entry.path,
-                        rule: "the config repository holds files only; hint: replace the link or submodule by a file",
-                    });
-                }
-                files.push(File { path: inside, id: entry.id.to_string(), bytes: reader.blob(entry.id)?.into() });
-            }
-            Ok(files)
-        })
-        .await
-}
-
-/// Whether a path belongs to the config, beside whatever else stands in its repository.
-fn is_config(path: &str) -> bool {
-    path == "branchline.yaml"
-        || ["clusters/", "projects/", "templates/", "secrets/"].iter().any(|folder| path.starts_with(folder))
-}
-
-/// A file of `templates/`, as the renderer takes it.
-pub(crate) fn template_file(file: &File) -> TemplateFile {
-    let path = file.path.strip_prefix("templates/").unwrap_or(&file.path).to_owned();
-    TemplateFile { path, blob: file.id.clone(), bytes: Arc::clone(&file.bytes) }
 }

@@ -290,7 +290,9 @@ impl Reader<'_> {
         kind_of(entry).map_err(|rule| self.refused(revision, path, rule))
     }
 
-    pub(super) fn refused(&self, revision: &Revision, path: &str, rule: &'static str) -> SourceError {
+    /// The error that refuses an entry because of a rule.
+    #[must_use]
+    pub fn refused(&self, revision: &Revision, path: &str, rule: &'static str) -> SourceError {
         let repository = self.state.url.to_string();
         SourceError::Refused { repository, revision: revision.clone(), path: path.to_owned(), rule }
     }
