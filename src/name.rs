@@ -3,6 +3,8 @@
 //! A value of one of these types is valid by construction, so no room below checks a name again.
 //! The limits are those of the config repository (`docs/config.md`); the Kubernetes limits are RFC 1123's.
 
+mod image;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -160,12 +162,8 @@ name!(
 );
 name!(
     /// A container image reference: `registry/repository:tag` or `…@sha256:…`.
-    ImageRef, "image", "it is written registry/repository:tag or registry/repository@sha256:…",
-    |text| {
-        (1..=512).contains(&text.len())
-            && !text.starts_with(['/', ':', '@', '-'])
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:@".contains(&b))
-    }
+    ImageRef, "image", "it is written registry/repository:tag or registry/repository@sha256:…, the repository in lower case",
+    image::is_reference
 );
 
 impl Revision {

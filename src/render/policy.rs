@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::manifest::{Manifest, ObjectKey};
 use super::values::is_label_value;
+use crate::name::ImageRef;
 
 /// The largest object that is sent: etcd refuses requests beyond 1.5 MiB, and managed fields come on top.
 const LARGEST_OBJECT: usize = 1 << 20;
@@ -106,28 +107,14 @@ impl Registries {
         if self.patterns.is_empty() {
             return true;
         }
-        let (host, path) = repository(image);
-        self.hosts.is_match(&host) || self.paths.is_match(format!("{host}/{path}"))
+        let Ok(image) = image.parse::<ImageRef>() else { return false };
+        let host = image.registry();
+        self.hosts.is_match(host) || self.paths.is_match(format!("{host}/{}", image.path()))
     }
 
     fn shown(&self) -> String {
         self.patterns.join(", ")
     }
-}
-
-/// The registry's host and the repository of an image, as the reference grammar of containers reads them.
-fn repository(image: &str) -> (String, String) {
-    let image = image.split('@').next().unwrap_or(image);
-    let (host, rest) = match image.split_once('/') {
-        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => (host, rest.to_owned()),
-        Some(_) => ("docker.io", image.to_owned()),
-        None => ("docker.io", format!("library/{image}")),
-    };
-    let path = match rest.rsplit_once(':') {
-        Some((path, tag)) if !tag.contains('/') => path.to_owned(),
-        _ => rest,
-    };
-    (host.to_owned(), path)
 }
 
 /// Something that an object may not say.
