@@ -5,12 +5,13 @@
 //! projects, environments or clusters.
 //!
 //! Two builders stand behind [`ImageBuilder`]: [`FolderBuilder`] for the one-machine runtime, whose result is a folder,
-//! and the Docker Engine for images.
+//! and the Docker Engine for images. [`Registry`] knows the digests of images that others built.
 
 mod command;
 mod folder;
 mod key;
 mod log;
+mod registry;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::folder::{BuildEnvironment, FolderBuilder};
 pub use self::key::{BuildKey, NotAKey};
 pub use self::log::{LogLine, Stream};
+pub use self::registry::{Registry, RegistryError};
 
 use crate::name::{Digest, Revision};
 use crate::secret::Redactor;

@@ -27,9 +27,9 @@ pub struct ConfigSpec {
         extend("default" = ["build", "command", "args", "ports", "healthCheck", "hooks"])
     )]
     pub app_repo_fields: Option<Vec<String>>,
-    /// Where images are kept.
+    /// Where images are kept, and how registries are reached.
     #[schemars(example = serde_json::json!({"type": "oci", "url": "registry:5000/acme"}))]
-    pub registry: Option<Value>,
+    pub registry: Option<RegistrySpec>,
     /// Engines that build images.
     #[schemars(example = serde_json::json!(["unix:///var/run/docker.sock"]))]
     pub builders: Option<Vec<Value>>,
@@ -64,6 +64,50 @@ pub struct Domains {
         length(min = 1, max = 253)
     )]
     pub pattern: Option<String>,
+}
+
+/// Where images are kept, and how registries are reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RegistrySpec {
+    /// What kind of registry images are pushed to.
+    #[serde(rename = "type")]
+    #[schemars(example = &"oci")]
+    pub kind: Option<RegistryType>,
+    /// The registry and the beginning of its repositories' names.
+    #[schemars(example = &"registry:5000/acme", length(min = 1, max = 300))]
+    pub url: Option<String>,
+    /// The region of a registry on AWS.
+    #[schemars(example = &"eu-central-1")]
+    pub region: Option<String>,
+    /// The account of a registry on AWS.
+    #[schemars(example = &"111122223333")]
+    pub account: Option<String>,
+    /// Whether repositories are made where they are missing.
+    #[schemars(example = true, extend("default" = false))]
+    pub create_repositories: Option<bool>,
+    /// A registry that base images are taken from.
+    #[schemars(example = &"mirror.example.com")]
+    pub mirror: Option<String>,
+    /// Registries, as `host` or `host:port`, that are asked over plain HTTP. One on the server's own machine always is.
+    #[schemars(example = serde_json::json!(["registry:5000"]), length(max = 50), extend("default" = []))]
+    pub insecure: Option<Vec<String>>,
+    /// The secret that nodes pull with.
+    #[schemars(example = &"registry-login")]
+    pub pull_secret: Option<String>,
+    /// The image that static sites are put into.
+    #[schemars(example = &"registry:5000/acme/static:1")]
+    pub static_base: Option<String>,
+}
+
+/// What kind of registry it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RegistryType {
+    /// Any that speaks the OCI distribution specification.
+    Oci,
+    /// Amazon ECR.
+    Ecr,
 }
 
 /// What may be applied.

@@ -28,7 +28,14 @@ const SERVICE: &[(&str, &str)] = &[
 
 /// The fields of the other kinds.
 const OTHERS: &[(Kind, &str, &str)] = &[
-    (Kind::Config, "registry", "registries are"),
+    (Kind::Config, "registry/type", "registries to push to are"),
+    (Kind::Config, "registry/url", "registries to push to are"),
+    (Kind::Config, "registry/region", "registries on AWS are"),
+    (Kind::Config, "registry/account", "registries on AWS are"),
+    (Kind::Config, "registry/createRepositories", "registries to push to are"),
+    (Kind::Config, "registry/mirror", "mirrors of base images are"),
+    (Kind::Config, "registry/pullSecret", "pull secrets are"),
+    (Kind::Config, "registry/staticBase", "images of static sites are"),
     (Kind::Config, "builders", "build engines are"),
     (Kind::Config, "secrets", "secret providers are"),
     (Kind::Config, "templates", "templates of other repositories are"),

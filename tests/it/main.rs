@@ -21,6 +21,7 @@ mod github;
 mod house;
 mod http_backend;
 mod merge;
+mod registry;
 mod render;
 mod report;
 mod server;
