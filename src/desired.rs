@@ -27,7 +27,8 @@ use crate::config::root::ClusterType;
 use crate::config::service::{AutoDeploy, Builder, ServiceType};
 use crate::config::{self, Effective, Problem, Repository};
 use crate::name::{
-    BranchName, EnvironmentName, LABEL, Namespace, ProjectName, PullNumber, Revision, ServiceName, k8s_name,
+    BranchName, EnvironmentName, ImageRef, LABEL, Namespace, ProjectName, PullNumber, Revision, ServiceName,
+    k8s_name,
 };
 
 /// Where the services of an environment run.
@@ -144,8 +145,8 @@ pub struct Run {
 /// What a service's artifact is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ArtifactSource {
-    /// An image that exists already.
-    Image(String),
+    /// An image that others build: by a tag, or by its digest.
+    Image(ImageRef),
     /// A tree of an app repository.
     Tree(BuildRequest),
 }
@@ -309,7 +310,10 @@ fn compose(
     release: Option<Release>,
 ) -> Result<Service, Vec<Problem>> {
     let hosts = host::of_service(inputs, project, environment, name, &effective);
-    let url = hosts.first().filter(|_| effective.kind.is_public()).map(|host| inputs.hosts.url(host));
+    let url = hosts
+        .first()
+        .filter(|_| effective.kind.is_public())
+        .map(|host| inputs.hosts.url(environment.runtime, host));
     let template = effective.spec.template.as_ref().and_then(|t| t.name.clone());
     let services: Vec<_> = effective.refers_to().iter().filter_map(|other| other.parse().ok()).collect();
     let mut service = Service {

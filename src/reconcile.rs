@@ -10,10 +10,12 @@
 //! interrupts a write. The only module that knows the order of the phases.
 
 mod answers;
+mod artifact;
 mod attempt;
 mod clusters;
 mod forge;
 mod head;
+mod image;
 mod observe;
 mod record;
 mod release;
@@ -35,7 +37,7 @@ pub(crate) use head::template_file;
 pub use record::{STATES, ServiceState};
 pub use release::{PinRequest, Pinned, ReleaseError};
 
-use crate::build::ImageBuilder;
+use crate::build::{ImageBuilder, Registry};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ClusterError};
 use crate::config::Repository;
@@ -85,6 +87,8 @@ pub struct Parts {
     pub config: ConfigSource,
     /// Makes artifacts; none where images are built elsewhere.
     pub builder: Option<Arc<dyn ImageBuilder>>,
+    /// Knows the digests of images that others built.
+    pub registry: Registry,
     /// The clusters by name; `embedded` is the one inside.
     pub clusters: BTreeMap<String, Cluster>,
     /// How the embedded cluster runs its pods.
@@ -156,6 +160,7 @@ pub(crate) struct Inner {
     sets: tokio::sync::Mutex<BTreeMap<(String, Namespace), Arc<clusters::Handle>>>,
     watches: Mutex<BTreeMap<String, crate::cluster::watch::Watches>>,
     rollouts: rollout::Running,
+    images: image::Images,
     surveyed: tokio::sync::Mutex<survey::Memory>,
     busy: watch::Sender<BTreeSet<(ProjectName, EnvironmentName)>>,
     /// Hints that no look has served yet, and looks under way.
@@ -185,6 +190,7 @@ impl Reconciler {
             sets: tokio::sync::Mutex::default(),
             watches: Mutex::default(),
             rollouts: rollout::Running::default(),
+            images: image::Images::default(),
             surveyed: tokio::sync::Mutex::default(),
             busy: watch::Sender::default(),
             looking: watch::Sender::default(),

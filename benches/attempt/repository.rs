@@ -78,16 +78,17 @@ pub(crate) fn config(namespace: &str, cluster: Option<&str>) -> Vec<(String, Str
     files
 }
 
-/// The document of one service: its own source and image, and a reference to the last service.
+/// The document of one service: its own source and image (by its digest, since no registry is asked here), and a
+/// reference to the last service.
 pub(crate) fn service(number: usize, level: &str) -> (String, String) {
     let hub = SERVICES - 1;
     let other =
         if number == hub { String::new() } else { format!(", HUB: '${{{{ services.{}.url }}}}'", name(hub)) };
-    let name = name(number);
+    let (name, digest) = (name(number), "7d".repeat(32));
     let spec = format!(
         "{{type: web, source: {{repo: ../apps.git, path: services/{name}}}, \
-         image: 'registry.example.com/{name}:${{{{ git.sha }}}}', \
-         env: {{LEVEL: {level}, DOMAIN: '${{{{ shared.DOMAIN }}}}'{other}}}, \
+         image: 'registry.example.com/{name}@sha256:{digest}', \
+         env: {{LEVEL: {level}, RELEASE: '${{{{ git.sha }}}}', DOMAIN: '${{{{ shared.DOMAIN }}}}'{other}}}, \
          disruption: {{maxUnavailable: 1}}, healthCheck: {{path: /health}}}}"
     );
     (format!("projects/{PROJECT}/services/{name}.yaml"), document("Service", &name, &spec))

@@ -107,6 +107,7 @@ impl World {
                 path: String::new(),
             },
             builder: None,
+            registry: branchline::build::Registry::new()?,
             clusters: BTreeMap::from([(name.to_owned(), counted)]),
             embedded: Runtime::Cluster,
             hosts: Hosts { scheme: "https".to_owned(), port: None },

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::build::{BuildEnvironment, BuildKey, FolderBuilder, Limits};
+use crate::build::{BuildEnvironment, BuildKey, FolderBuilder, Limits, Registry};
 use crate::clock::Clock;
 use crate::cluster::{self, Cluster};
 use crate::desired::{Hosts, Runtime};
@@ -125,6 +125,7 @@ pub(super) async fn start(settings: &Settings, real: Option<&Path>) -> anyhow::R
         mirrors,
         config: ConfigSource { url, branch: repo.branch.clone().unwrap_or(main), path: repo.path.clone() },
         builder: Some(Arc::new(builder)),
+        registry: Registry::new().context("the client of registries cannot be set up")?,
         clusters,
         embedded: Runtime::Process,
         hosts: Hosts { scheme: "https".to_owned(), port: proxy.map(|proxy| proxy.port()) },

@@ -1,6 +1,6 @@
 //! The hosts under which services are reached, and the URLs that people click.
 
-use super::{Environment, Inputs};
+use super::{Environment, Inputs, Runtime};
 use crate::config::{Effective, Project};
 use crate::name::{LABEL, ServiceName, k8s_name};
 
@@ -14,11 +14,12 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// The URL of a host. Hosts below `localhost` are served by the proxy of this machine, which speaks plain HTTP.
+    /// The URL of a host. On the process runtime, hosts below `localhost` are served by the proxy of this machine, which
+    /// speaks plain HTTP.
     #[must_use]
-    pub fn url(&self, host: &str) -> String {
+    pub fn url(&self, runtime: Runtime, host: &str) -> String {
         let local = host == "localhost" || host.ends_with(".localhost");
-        match (local, self.port) {
+        match (local, self.port.filter(|_| runtime == Runtime::Process)) {
             (true, Some(port)) => format!("http://{host}:{port}"),
             (true, None) => format!("http://{host}"),
             (false, _) => format!("{}://{host}", self.scheme),

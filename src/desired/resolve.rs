@@ -70,7 +70,15 @@ impl Context<'_> {
                 );
                 return None;
             }
-            return Some(ArtifactSource::Image(image.to_owned()));
+            return match image.parse() {
+                Ok(image) => Some(ArtifactSource::Image(image)),
+                Err(error) => {
+                    let place = effective.node.nearest("/image").clone();
+                    let problem = Problem::new(place, error.to_string());
+                    problems.push(problem.hint("a commit makes a good tag: `:${{ git.sha }}`"));
+                    None
+                }
+            };
         }
         let from = effective.spec.build.as_ref().and_then(|build| build.from.clone());
         let builder = from.and_then(|from| {
@@ -258,7 +266,7 @@ impl Context<'_> {
             "host" => Some(host),
             "port" => Some(port.to_string()),
             "publicHost" => public(),
-            "publicUrl" => public().map(|host| self.inputs.hosts.url(&host)),
+            "publicUrl" => public().map(|host| self.inputs.hosts.url(self.environment.runtime, &host)),
             _ => None,
         }
     }

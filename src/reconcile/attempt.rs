@@ -5,22 +5,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
-
+use super::artifact::Artifact;
 use super::clusters::Handle;
 use super::rollout::Work;
-use super::{Hint, ReconcileError, Reconciler, Snapshot, chain};
-use crate::build::{BuildOrder, Recipe};
+use super::{Hint, ReconcileError, Reconciler, Snapshot, chain, image};
+use crate::build::BuildOrder;
 use crate::cluster;
-use crate::desired::{ArtifactSource, BuildRequest, Environment, Runtime, Service, Wanted};
+use crate::desired::{Environment, Runtime, Service, Wanted};
 use crate::hash::{ContentHash, Hasher};
 use crate::merge::Schema;
-use crate::name::ServiceName;
+use crate::name::{ImageRef, Revision, ServiceName};
 use crate::plan::{self, Brake, ENVIRONMENT_UNIT, Plan, Scope, Unit, Verdict, brake};
 use crate::render::{self, Manifest, TemplateSet, policy};
-use crate::source::RepositoryUrl;
+use serde_json::{Value, json};
 
 /// A service as an attempt sees it: what it should consist of, or why nobody can say.
 pub(super) struct Prepared {
@@ -30,6 +27,17 @@ pub(super) struct Prepared {
     pub(super) manifests: Result<Vec<Manifest>, Refusal>,
     pub(super) order: Option<BuildOrder>,
     pub(super) image: Option<String>,
+    /// The tag that its image is named by, where it is.
+    pub(super) tag: Option<ImageRef>,
+    /// Hash of everything that goes in, but for the digest that the tag means: by it a deployment begins.
+    pub(super) before: Option<ContentHash>,
+}
+
+impl Prepared {
+    /// The tag whose digest is not known yet.
+    pub(super) fn awaits(&self) -> Option<&ImageRef> {
+        self.tag.as_ref().filter(|_| self.image.is_none())
+    }
 }
 
 /// Why a service cannot be rendered. The author mends it.
@@ -273,40 +281,29 @@ impl Reconciler {
         templates: &TemplateSet,
     ) -> Prepared {
         let Wanted::Run(run) = &service.state else { unreachable!("only what runs is prepared") };
-        let refused = |digest, step, message| Prepared {
+        let inputs = Hasher::new("input").json(&run.values).text(&service.template);
+        let refused = |digest, refusal| Prepared {
             service: Arc::clone(service),
             digest,
-            manifests: Err(Refusal { step, message }),
+            manifests: Err(refusal),
             order: None,
             image: None,
+            tag: None,
+            before: None,
         };
-        let inputs = Hasher::new("input").json(&run.values).text(&service.template);
-        let (image, order) = match &run.artifact {
-            ArtifactSource::Image(image) => (image.clone(), None),
-            ArtifactSource::Tree(request) => {
-                let order = match self.order(request) {
-                    Ok(order) => order,
-                    Err(message) => {
-                        return refused(inputs.text(request.revision.as_str()).finish(), "Git", message);
-                    }
-                };
-                let Some(builder) =
-                    self.0.parts.builder.as_ref().filter(|_| environment.runtime == Runtime::Process)
-                else {
-                    let message = "this cluster runs images, and building images is not supported yet; hint: name an `image`".to_owned();
-                    return refused(inputs.text(request.revision.as_str()).finish(), "Build", message);
-                };
-                match builder.key(&order).await {
-                    Ok(key) => (format!("folder:{key}"), Some(order)),
-                    Err(error) => {
-                        return refused(
-                            inputs.text(request.revision.as_str()).finish(),
-                            "Git",
-                            chain(&error),
-                        );
-                    }
-                }
+        let Artifact { image, order, tag } = match self.artifact(snapshot, environment, service, run).await {
+            Ok(artifact) => artifact,
+            Err(refusal) => {
+                let revision = run.revision.as_ref().map(Revision::as_str).unwrap_or_default();
+                return refused(inputs.text(revision).finish(), refusal);
             }
+        };
+        let of_tag = |tag: &ImageRef| inputs.clone().text("tag").text(tag.as_str()).finish();
+        let before = tag.as_ref().map(of_tag);
+        let Some(image) = image else {
+            let digest = before.unwrap_or_else(|| inputs.finish());
+            let message = "the digest of its image is not known yet".to_owned();
+            return Prepared { tag, before, ..refused(digest, Refusal { step: image::STEP, message }) };
         };
         let mut values = run.values.clone();
         values["image"] = Value::String(image.clone());
@@ -325,27 +322,7 @@ impl Reconciler {
                 }
             })
             .map_err(|errors| Refusal { step: "Render", message: errors.join("\n") });
-        Prepared { service: Arc::clone(service), digest, manifests, order, image: Some(image) }
-    }
-
-    fn order(&self, request: &BuildRequest) -> Result<BuildOrder, String> {
-        let mirrors = &self.0.parts.mirrors;
-        let url = RepositoryUrl::parse(&request.repo, &self.0.parts.config.url, mirrors.hosts())
-            .map_err(|error| error.to_string())?;
-        // the receiver is dropped: a rollout gives the order a log of its own
-        let (log, _) = mpsc::channel(1);
-        Ok(BuildOrder {
-            mirror: self.mirror_of(&url),
-            revision: request.revision.clone(),
-            recipe: Recipe {
-                command: request.command.clone(),
-                args: request.args.clone(),
-                ..Recipe::at(&request.path, Some(&request.context))
-            },
-            log,
-            redactor: self.0.parts.redactor.clone(),
-            cancel: CancellationToken::new(),
-        })
+        Prepared { service: Arc::clone(service), digest, manifests, order, image: Some(image), tag, before }
     }
 }
 
@@ -372,7 +349,7 @@ fn wanted(environment: &Environment, prepared: Option<&Prepared>, name: &Service
 }
 
 /// What the policy of the config allows a service.
-fn rules(
+pub(super) fn rules(
     snapshot: &Snapshot,
     environment: &Environment,
     service: &Service,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::rollout::Work;
@@ -17,7 +17,7 @@ use super::{ReconcileError, Reconciler};
 use crate::config::service::ServiceType;
 use crate::desired::{Environment, Found, Lookup, Service, Wanted};
 use crate::hash::ContentHash;
-use crate::name::ServiceName;
+use crate::name::{ImageRef, ServiceName};
 use crate::store::{
     Deployment, DeploymentChange, DeploymentFilter, NewDeployment, NewEvent, ServiceRow, Step, StoreError,
     Verdict as VerdictRow,
@@ -49,6 +49,8 @@ pub struct ServiceState {
     pub kind: Option<ServiceType>,
     /// The image or folder that is live.
     pub image: Option<String>,
+    /// The tag that the image was found by, as the config writes it.
+    pub tag: Option<ImageRef>,
     /// What keeps a newer state from going live.
     pub problem: Option<String>,
     /// The repository, as the config writes it.
@@ -132,16 +134,23 @@ impl Reconciler {
             return Ok(None);
         }
         let unfinished = self.unfinished(&work.environment, &work.name).await?;
+        // it began before the digest of its image was known
+        let before = work.prepared.as_ref().and_then(|prepared| prepared.before).unwrap_or(digest);
         let mut resumed = None;
         for deployment in unfinished {
-            if deployment.input_digest == digest.to_string() && resumed.is_none() {
+            let same = [digest, before].iter().any(|digest| deployment.input_digest == digest.to_string());
+            if same && resumed.is_none() {
                 resumed = Some(deployment.id);
             } else {
                 self.end(&deployment.id, "superseded", None).await?;
             }
         }
         let id = match resumed {
-            Some(id) => id,
+            Some(id) => {
+                let change = DeploymentChange { artifact: artifact_of(work), ..DeploymentChange::default() };
+                self.store().update_deployment(&id, change).await?;
+                id
+            }
             None => self.new_deployment(work, digest, "queued", live.is_some()).await?.id,
         };
         self.put_row(&work.environment, &work.name, |row, _| {
@@ -199,11 +208,7 @@ impl Reconciler {
                 state: state.to_owned(),
                 app_revision: revision,
                 config_revision: work.config_revision.as_ref().map(ToString::to_string),
-                artifact: work
-                    .prepared
-                    .as_ref()
-                    .and_then(|p| p.image.as_ref())
-                    .map(|image| json!({"image": image})),
+                artifact: artifact_of(work),
                 cause,
                 reported_on,
                 created: self.now(),
@@ -316,7 +321,8 @@ impl Reconciler {
         };
         self.store().add_event(event).await.map(|_| ())
     }
-    /// Lets what failed be tried again although its input has not changed, because somebody asks for it.
+    /// Lets what failed be tried again although its input has not changed, because somebody asks for it. Tags are looked
+    /// up anew.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -332,6 +338,7 @@ impl Reconciler {
                 self.put_record(&key, |_, detail| detail.failed_digest = None).await?;
             }
         }
+        self.look_up_again(project, environment, service);
         self.hint(super::Hint::Environment(project.clone(), environment.clone()));
         Ok(())
     }
@@ -379,9 +386,21 @@ impl Reconciler {
     }
 }
 
+/// An error's text, and the way out that it ends in.
+pub(super) fn cause_and_hint(message: &str) -> (&str, Option<&str>) {
+    let (text, hint) =
+        message.split_once("hint: ").map_or((message, None), |(text, hint)| (text, Some(hint)));
+    (text.trim_end_matches([' ', ';', '\n']), hint)
+}
+
 fn revision_of(service: &Service) -> Option<String> {
     let Wanted::Run(run) = &service.state else { return None };
     run.revision.as_ref().map(ToString::to_string)
+}
+
+fn artifact_of(work: &Work) -> Option<Value> {
+    let image = work.prepared.as_ref()?.image.as_ref()?;
+    Some(json!({"image": image}))
 }
 
 fn repo_of(service: &Service) -> Option<String> {

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use super::head::ConfigHead;
 use super::{Hint, Reconciler, chain};
 use crate::config::environment::{Follow, Release};
-use crate::name::{EnvironmentName, ProjectName, Revision, ServiceName};
+use crate::hash::ContentHash;
+use crate::name::{Digest, EnvironmentName, ImageRef, ProjectName, Revision, ServiceName};
 use crate::source::{FileChange, FileCommit, Person, SourceError};
 use crate::store::StoreError;
 use crate::yaml;
@@ -85,16 +86,13 @@ impl Reconciler {
                 }
                 continue;
             };
+            let (digest, key) = artifact(detail.image.as_deref());
             let release = Release {
                 revision: revision
                     .parse()
                     .map_err(|error: crate::name::NameError| ReleaseError::Unknown(error.to_string()))?,
-                digest: None,
-                key: detail
-                    .image
-                    .as_deref()
-                    .and_then(|image| image.strip_prefix("folder:"))
-                    .and_then(|key| key.parse().ok()),
+                digest,
+                key,
                 promoted_from: Some(from.to_string()),
                 by: Some(author.name.clone()),
                 hold: false,
@@ -149,16 +147,14 @@ impl Reconciler {
             )));
         };
         let revision = earlier.app_revision.clone().unwrap_or_default();
-        let key = earlier
-            .artifact
-            .as_ref()
-            .and_then(|a| a["image"].as_str()?.strip_prefix("folder:")?.parse().ok());
+        let (digest, key) =
+            artifact(earlier.artifact.as_ref().and_then(|artifact| artifact["image"].as_str()));
         let bad = live.as_deref().map_or("nothing", |revision| &revision[..7]).to_owned();
         let release = Release {
             revision: revision
                 .parse()
                 .map_err(|error: crate::name::NameError| ReleaseError::Unknown(error.to_string()))?,
-            digest: None,
+            digest,
             key,
             promoted_from: None,
             by: Some(author.name.clone()),
@@ -265,6 +261,12 @@ impl Reconciler {
         }
         Ok(())
     }
+}
+
+/// What a release keeps of the image or folder that ran.
+fn artifact(image: Option<&str>) -> (Option<Digest>, Option<ContentHash>) {
+    let digest = image.and_then(|image| image.parse::<ImageRef>().ok()?.digest());
+    (digest, image.and_then(|image| image.strip_prefix("folder:")?.parse().ok()))
 }
 
 /// The file, whole: nobody else writes it, so nothing of it needs to be kept.

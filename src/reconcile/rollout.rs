@@ -37,6 +37,17 @@ pub(super) struct Work {
     pub(super) handle: Arc<Handle>,
 }
 
+impl Work {
+    /// How long it may make no progress: `strategy.progressDeadline`.
+    pub(super) fn patience(&self) -> Duration {
+        let strategy =
+            self.prepared.as_ref().and_then(|prepared| prepared.service.effective.spec.strategy.as_ref());
+        strategy
+            .and_then(|strategy| strategy.progress_deadline)
+            .map_or(Duration::from_secs(600), |period| period.0)
+    }
+}
+
 /// The rollouts that run, one a service.
 #[derive(Default)]
 pub(super) struct Running {
@@ -94,8 +105,10 @@ impl Running {
 }
 
 /// How a rollout ended.
-enum End {
+pub(super) enum End {
     Live,
+    /// The digest of its image is known now: the next attempt takes the deployment on.
+    Found,
     Failed(Failure),
     /// A newer input took its place.
     Superseded,
@@ -117,15 +130,24 @@ impl Reconciler {
             }
             current.cancel.cancel();
         }
-        if let Some(Prepared { manifests: Err(refusal), .. }) = &work.prepared {
-            drop(all);
-            return self.record_refusal(&work, refusal).await;
+        match &work.prepared {
+            Some(prepared) if prepared.awaits().is_some() => {}
+            Some(Prepared { manifests: Err(refusal), .. }) => {
+                drop(all);
+                return self.record_refusal(&work, refusal).await;
+            }
+            _ if work.unit.broken.is_some() => {
+                drop(all);
+                return self.record_broken(&work).await;
+            }
+            _ => {}
         }
-        if work.unit.broken.is_some() {
-            drop(all);
-            return self.record_broken(&work).await;
-        }
-        let Some(begun) = self.begin(&work, digest).await? else { return Ok(()) };
+        let Some(begun) = self.begin(&work, digest).await? else {
+            if let Some(prepared) = work.prepared.as_ref().filter(|prepared| prepared.awaits().is_some()) {
+                self.look_up(&work.environment, &prepared.service);
+            }
+            return Ok(());
+        };
         let cancel = self.0.stop.child_token();
         let (applied, receiver) = watch::channel(false);
         let number = self.0.rollouts.begun.fetch_add(1, Ordering::Relaxed);
@@ -174,6 +196,10 @@ impl Reconciler {
         };
         let recorded = match end {
             Ok(End::Live) => self.record_live(work, begun).await,
+            Ok(End::Found) => {
+                self.hint(Hint::Environment(work.environment.project.clone(), work.environment.name.clone()));
+                Ok(())
+            }
             Ok(End::Superseded) if self.0.stop.is_cancelled() => Ok(()),
             Ok(End::Superseded) => self.record_superseded(work, begun).await,
             Ok(End::Failed(failure)) => self.record_failed(work, begun, &failure).await,
@@ -195,6 +221,9 @@ impl Reconciler {
         applied: &watch::Sender<bool>,
     ) -> Result<End, ReconcileError> {
         let mut work = Arc::clone(&newest.borrow_and_update());
+        if let Some(tag) = work.prepared.as_ref().and_then(Prepared::awaits) {
+            return self.await_image(&work, begun, tag).await;
+        }
         if let Some(failure) = self.build(&work, begun).await? {
             return Ok(End::Failed(failure));
         }
@@ -329,11 +358,7 @@ impl Reconciler {
             return Ok(None);
         }
         self.step(begun, "Health", "rollingOut").await?;
-        let strategy =
-            work.prepared.as_ref().and_then(|prepared| prepared.service.effective.spec.strategy.clone());
-        let deadline = strategy
-            .and_then(|strategy| strategy.progress_deadline)
-            .map_or(Duration::from_secs(600), |period| period.0);
+        let deadline = work.patience();
         let checkup =
             health::wait(work.handle.set.cluster(), &keys, &self.0.parts.redactor, deadline + SLACK).await?;
         match checkup.health {

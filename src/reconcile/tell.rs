@@ -84,6 +84,7 @@ impl Reconciler {
         revision: &Revision,
     ) -> Result<Option<ServiceOutcome>, StoreError> {
         let steps = self.store().steps(&deployment.id).await?;
+        let waits = steps.iter().find(|step| step.state == "running").and_then(|step| step.detail.clone());
         let steps = steps.into_iter().map(|step| Step {
             name: step.name,
             state: match step.state.as_str() {
@@ -115,12 +116,15 @@ impl Reconciler {
                 .collect(),
             None => Vec::new(),
         };
-        let cause = deployment.error.clone().map(|message| Cause {
-            message,
-            place: None,
-            hint: deployment.hint.clone(),
-            log,
-        });
+        // what a step that runs says of itself is what it waits for
+        let (message, hint) = match waits {
+            Some(waits) if state.is_moving() => {
+                let (waits, hint) = super::record::cause_and_hint(&waits);
+                (Some(waits.to_owned()), hint.map(str::to_owned))
+            }
+            _ => (deployment.error.clone(), deployment.hint.clone()),
+        };
+        let cause = message.map(|message| Cause { message, place: None, hint, log });
         let serving = detail
             .revision
             .as_deref()

@@ -64,6 +64,7 @@ impl World {
                 path: String::new(),
             },
             builder: None,
+            registry: branchline::build::Registry::new().unwrap(),
             clusters: BTreeMap::new(),
             embedded: Runtime::Process,
             hosts: Hosts { scheme: "https".to_owned(), port: None },

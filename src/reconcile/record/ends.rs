@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::{Begun, ENDED, Failure, LINES, ServiceState, live_on, repo_of, revision_of, short};
+use super::{
+    Begun, ENDED, Failure, LINES, ServiceState, cause_and_hint, live_on, repo_of, revision_of, short,
+};
 use crate::desired::{Environment, Wanted};
 use crate::name::ServiceName;
 use crate::plan::{Plan, Verdict};
@@ -15,7 +17,8 @@ impl Reconciler {
     /// What kept a newer state from going live is gone, and what is live is what Git says.
     pub(super) async fn record_recovered(&self, work: &Work) -> Result<(), StoreError> {
         self.put_row(&work.environment, &work.name, |row, detail| {
-            if detail.problem.take().is_some() && row.state == "live" {
+            detail.problem = None;
+            if row.state == "live" {
                 row.message = live_on(detail.revision.as_deref());
             }
             detail.failed_digest = None;
@@ -62,6 +65,7 @@ impl Reconciler {
                 url: service.url.clone(),
                 kind: Some(service.kind),
                 image: prepared.image.clone(),
+                tag: prepared.tag.clone(),
                 problem: None,
                 repo: repo_of(service),
             };
@@ -114,10 +118,7 @@ impl Reconciler {
                 self.store().append_log(&begun.id, failure.step, lines.collect()).await?;
             }
             self.put_step(begun, failure.step, "failed", Some(&message)).await?;
-            let (text, hint) = message
-                .split_once("hint: ")
-                .map_or((message.as_str(), None), |(text, hint)| (text, Some(hint)));
-            self.end(&begun.id, "failed", Some((text.trim_end_matches([' ', ';', '\n']), hint))).await?;
+            self.end(&begun.id, "failed", Some(cause_and_hint(&message))).await?;
         }
         let digest = work.prepared.as_ref().map(|prepared| prepared.digest);
         let headline = format!("Failed at {}: {}", failure.step, message.lines().next().unwrap_or_default());
@@ -144,6 +145,32 @@ impl Reconciler {
             detail.push_str(&self.0.parts.redactor.redact(line));
         }
         self.verdict(work, &format!("failed at {}", failure.step), Some(detail)).await?;
+        Ok(())
+    }
+    /// What a deployment waits for, while what runs goes on.
+    pub(in crate::reconcile) async fn record_waiting(
+        &self,
+        work: &Work,
+        begun: &Begun,
+        step: &str,
+        why: &str,
+    ) -> Result<(), StoreError> {
+        let why = self.0.parts.redactor.redact(why);
+        tracing::info!(service = %work.name, environment = %work.environment.name, step, reason = %why, "A rollout waits.");
+        self.put_step(begun, step, "running", Some(&why)).await?;
+        self.put_row(&work.environment, &work.name, |row, detail| {
+            let headline = format!("Waits for its {}: {why}", step.to_lowercase());
+            row.message = match &row.live_deployment {
+                Some(_) => format!("Live on {} · {headline}", short(detail.revision.as_deref())),
+                None => headline,
+            };
+        })
+        .await?;
+        self.verdict(work, &format!("waiting at {step}"), Some(why)).await?;
+        let deployment = self.store().deployment(&begun.id).await?;
+        if let Some((repo, revision)) = deployment.and_then(|deployment| deployment.reported_on) {
+            self.tell(&repo, &revision).await;
+        }
         Ok(())
     }
     /// A service that cannot be rendered: the deployment fails before it begins, and what runs goes on.

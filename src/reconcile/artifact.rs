@@ -1,0 +1,95 @@
+//! What a service runs: what is built from its tree, or an image that others build.
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::{Refusal, rules};
+use super::{Reconciler, Snapshot, chain};
+use crate::build::{BuildOrder, Recipe};
+use crate::desired::{ArtifactSource, BuildRequest, Environment, Run, Runtime, Service};
+use crate::name::ImageRef;
+use crate::source::RepositoryUrl;
+
+/// What a service runs, in the words of its manifests.
+pub(super) struct Artifact {
+    /// None while the digest of the tag is not known.
+    pub(super) image: Option<String>,
+    pub(super) order: Option<BuildOrder>,
+    pub(super) tag: Option<ImageRef>,
+}
+
+impl Reconciler {
+    /// What a service runs, as far as Git and what was looked up before tell.
+    pub(super) async fn artifact(
+        &self,
+        snapshot: &Snapshot,
+        environment: &Environment,
+        service: &Service,
+        run: &Run,
+    ) -> Result<Artifact, Refusal> {
+        let request = match &run.artifact {
+            ArtifactSource::Image(image) => {
+                return Ok(self.image_of(snapshot, environment, service, run, image).await);
+            }
+            ArtifactSource::Tree(request) => request,
+        };
+        let refuse = |step| move |message| Refusal { step, message };
+        let order = self.order(request).map_err(refuse("Git"))?;
+        let builder = self.0.parts.builder.as_ref().filter(|_| environment.runtime == Runtime::Process);
+        let Some(builder) = builder else {
+            let message =
+                "this cluster runs images, and building images is not supported yet; hint: name an `image`";
+            return Err(Refusal { step: "Build", message: message.to_owned() });
+        };
+        let key = builder.key(&order).await.map_err(|error| chain(&error)).map_err(refuse("Git"))?;
+        Ok(Artifact { image: Some(format!("folder:{key}")), order: Some(order), tag: None })
+    }
+
+    fn order(&self, request: &BuildRequest) -> Result<BuildOrder, String> {
+        let mirrors = &self.0.parts.mirrors;
+        let url = RepositoryUrl::parse(&request.repo, &self.0.parts.config.url, mirrors.hosts())
+            .map_err(|error| error.to_string())?;
+        // the receiver is dropped: a rollout gives the order a log of its own
+        let (log, _) = mpsc::channel(1);
+        Ok(BuildOrder {
+            mirror: self.mirror_of(&url),
+            revision: request.revision.clone(),
+            recipe: Recipe {
+                command: request.command.clone(),
+                args: request.args.clone(),
+                ..Recipe::at(&request.path, Some(&request.context))
+            },
+            log,
+            redactor: self.0.parts.redactor.clone(),
+            cancel: CancellationToken::new(),
+        })
+    }
+
+    /// What a service with an image of its own runs: by its digest, where that is named, pinned or known.
+    async fn image_of(
+        &self,
+        snapshot: &Snapshot,
+        environment: &Environment,
+        service: &Service,
+        run: &Run,
+        image: &ImageRef,
+    ) -> Artifact {
+        let by = |image: &ImageRef, tag| Artifact { image: Some(image.to_string()), order: None, tag };
+        if image.digest().is_some() {
+            return by(image, None);
+        }
+        if let Some(digest) = run.release.as_ref().and_then(|release| release.digest.as_ref()) {
+            return by(&image.at(digest), None);
+        }
+        let key = Self::state_key(environment, &service.name);
+        if let Some(digest) = self.known_digest(&key, image, run.revision.as_ref()).await {
+            return by(&image.at(&digest), Some(image.clone()));
+        }
+        // one that may not be used is refused in the words of the policy, and its registry is never asked
+        let allowed = rules(snapshot, environment, service);
+        if !allowed.is_ok_and(|rules| rules.registries.allow(image.as_str())) {
+            return by(image, None);
+        }
+        Artifact { image: None, order: None, tag: Some(image.clone()) }
+    }
+}
