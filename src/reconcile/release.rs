@@ -179,7 +179,7 @@ impl Reconciler {
     /// When the environment is not known, or the branch moved three times meanwhile.
     pub async fn pin(&self, request: PinRequest) -> Result<Pinned, ReleaseError> {
         let source = &self.0.parts.config;
-        let mirror = self.0.parts.mirrors.mirror(&source.url);
+        let mirror = self.mirror_of(&source.url);
         let folder =
             format!("projects/{}/environments/{}/releases.yaml", request.project, request.environment);
         let mut last = None;

@@ -42,7 +42,7 @@ impl Reconciler {
         let everything = hints.contains(&Hint::Everything);
         let hinted = |url: &RepositoryUrl| everything || hints.contains(&Hint::Repository(url.clone()));
         let source = &self.0.parts.config;
-        let mirror = self.0.parts.mirrors.mirror(&source.url);
+        let mirror = self.0.parts.mirrors.mirror(&self.cloned_from(source.url.clone()).await);
         if hinted(&source.url) || !memory.fetched {
             if let Err(error) = mirror.fetch().await {
                 self.trouble(format!("the config repository cannot be fetched: {}", chain(&error)));
