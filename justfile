@@ -29,6 +29,10 @@ schema:
 cluster:
     BRANCHLINE_TEST_REQUIRE=kubernetes cargo test cluster
 
+# `serve` on the node of KUBECONFIG, which must be yours and pull from TESTBED_REGISTRY
+node:
+    BRANCHLINE_TEST_REQUIRE=kubernetes,node,http-backend cargo test --test it cluster_node
+
 # The image, with the engine of DOCKER_HOST
 image TAG="branchline:dev":
     docker build --tag {{TAG}} .

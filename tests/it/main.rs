@@ -7,6 +7,7 @@
 
 mod build;
 mod cli;
+mod cluster_node;
 mod config;
 mod dashboard;
 mod demo;

@@ -148,7 +148,7 @@ async fn bind(folder: &Path, setup: Setup) -> (Server, Store, HintReader, Server
     (server, store, reader, state)
 }
 
-fn sign(secret: &str, body: &[u8]) -> String {
+pub(crate) fn sign(secret: &str, body: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     format!("sha256={}", hex::encode(hmac::sign(&key, body)))
 }

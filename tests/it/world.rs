@@ -18,7 +18,7 @@ mod openapi;
 mod server;
 mod state;
 
-use self::state::{APP_ID, Planned, Repository, State};
+use self::state::{APP_ID, EPOCH, Planned, Repository, State};
 pub(crate) use self::state::{APP_SLUG, Fault, TOKEN, TOKEN_USER};
 
 /// A world of its own; dropping it ends it, and fails the test where somebody broke GitHub's document.
@@ -30,7 +30,7 @@ pub(crate) struct World {
 }
 
 /// A check run as a person sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Check {
     pub(crate) name: String,
     /// `queued`, `in_progress`, or the conclusion.
@@ -60,6 +60,11 @@ impl World {
         let mut state = self.state();
         let time = state.time();
         change(state.repository(repository), &time)
+    }
+
+    /// What happens from now on happens now, for a peer that has the machine's clock.
+    pub(crate) fn live_now(&self) {
+        self.state().second = jiff::Timestamp::now().as_second() - EPOCH;
     }
 
     /// Settings that act as the App.

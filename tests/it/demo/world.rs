@@ -23,7 +23,7 @@ pub(super) struct Demo {
 }
 
 /// The program with nothing of this machine's settings.
-pub(super) fn program(data: &Path) -> Command {
+pub(crate) fn program(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_branchline"));
     command.env_clear().stdin(Stdio::null());
     for name in ["PATH", "HOME", "RUSTUP_HOME", "CARGO_HOME", "RUSTUP_TOOLCHAIN"] {
@@ -212,7 +212,7 @@ pub(super) fn left_over(data: &Path) -> Vec<String> {
 }
 
 /// Waits until something is so.
-pub(super) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so().await {
         assert!(Instant::now() < deadline, "not in time: {what}");

@@ -12,6 +12,9 @@ pub(crate) const APP_SLUG: &str = "branchline-test";
 pub(crate) const TOKEN: &str = "ghp_worldwide";
 pub(crate) const TOKEN_USER: &str = "deployer";
 
+/// When the world begins, in seconds: a time of its own, unless it is told what time it is.
+pub(crate) const EPOCH: i64 = 1_763_800_000;
+
 /// Everything there is.
 #[derive(Default)]
 pub(crate) struct State {
@@ -90,7 +93,7 @@ impl State {
     /// A time later than every one before.
     pub(crate) fn time(&mut self) -> String {
         self.second += 1;
-        jiff::Timestamp::from_second(1_763_800_000 + self.second).expect("in range").to_string()
+        jiff::Timestamp::from_second(EPOCH + self.second).expect("in range").to_string()
     }
 
     /// The fault that the request meets, if one waits for it.
