@@ -228,7 +228,7 @@ fn what_is_left_after_the_supervisor_was_killed_too_ends_at_the_next_start() {
     assert!(is_alive(&pid), "nobody was there to end it");
     std::fs::create_dir_all(root.path().join("folders")).unwrap();
     drop(runtime(root.path()));
-    assert!(!is_alive(&pid));
+    wait_until("it ends", || !is_alive(&pid));
     assert!(!record.exists());
 }
 
