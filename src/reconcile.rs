@@ -25,6 +25,7 @@ mod survey;
 mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -165,9 +166,12 @@ pub(crate) struct Inner {
     busy: watch::Sender<BTreeSet<(ProjectName, EnvironmentName)>>,
     /// Hints that no look has served yet, and looks under way.
     looking: watch::Sender<usize>,
+    /// Whether a hint found no room in the queue.
+    overflowed: AtomicBool,
     records: record::Records,
     absent: Mutex<BTreeMap<(ProjectName, EnvironmentName), Option<Timestamp>>>,
-    approvals: Mutex<BTreeSet<crate::hash::ContentHash>>,
+    /// Plans that somebody said yes to, each at the config that it was made of.
+    approvals: Mutex<BTreeMap<crate::hash::ContentHash, Option<Revision>>>,
     /// Where the forge says that repositories are cloned from, by their keys.
     clones: Mutex<BTreeMap<String, RepositoryUrl>>,
     tasks: TaskTracker,
@@ -194,6 +198,7 @@ impl Reconciler {
             surveyed: tokio::sync::Mutex::default(),
             busy: watch::Sender::default(),
             looking: watch::Sender::default(),
+            overflowed: AtomicBool::default(),
             records: record::Records::default(),
             absent: Mutex::default(),
             approvals: Mutex::default(),
@@ -210,14 +215,20 @@ impl Reconciler {
         self.0.tasks.spawn(async move {
             let mut wanted = BTreeSet::from([Hint::Everything]);
             let mut taken = 0;
+            let mut polled = this.0.parts.clock.now();
             loop {
                 this.look(&wanted).await;
                 wanted.clear();
                 this.0.looking.send_modify(|looking| *looking -= std::mem::take(&mut taken));
-                let poll = this.0.parts.clock.sleep(POLL);
+                // counted from the last poll, so that hints do not put the next one off
+                let since = this.0.parts.clock.now().duration_since(polled).unsigned_abs();
+                let poll = this.0.parts.clock.sleep(POLL.saturating_sub(since));
                 tokio::select! {
                     () = this.0.stop.cancelled() => return,
-                    () = poll => drop(wanted.insert(Hint::Everything)),
+                    () = poll => {
+                        wanted.insert(Hint::Everything);
+                        polled = this.0.parts.clock.now();
+                    }
                     hint = hints.recv() => match hint {
                         Some(hint) => {
                             taken += 1;
@@ -231,17 +242,21 @@ impl Reconciler {
                     taken += 1;
                     wanted.insert(hint);
                 }
+                if this.0.overflowed.swap(false, Ordering::SeqCst) {
+                    wanted.insert(Hint::Everything);
+                }
             }
         });
     }
 
-    /// Hints that something may have changed. A full queue means that a look at everything is due anyway.
+    /// Hints that something may have changed. A full queue makes everything due.
     pub fn hint(&self, hint: Hint) {
         // counted first, so that nobody takes it before it is counted
         self.0.looking.send_modify(|looking| *looking += 1);
         if self.0.hints.try_send(hint).is_err() {
+            self.0.overflowed.store(true, Ordering::SeqCst);
             self.0.looking.send_modify(|looking| *looking -= 1);
-            tracing::debug!("The queue of hints is full; the next look covers this one.");
+            tracing::debug!("The queue of hints is full; the next look is at everything.");
         }
     }
 
@@ -283,12 +298,17 @@ impl Reconciler {
         self.0.looking.send_modify(|looking| *looking -= 1);
     }
 
-    /// Says yes to a plan that the brake holds, by its id.
+    /// Says yes to a plan that the brake holds, by its id. It holds for the config as it is now: the same removal by
+    /// a later commit is asked about again.
     ///
     /// # Panics
     /// When another thread panicked while it held the list.
     pub fn approve(&self, plan: crate::hash::ContentHash) {
-        self.0.approvals.lock().expect("no holder of this lock panics").insert(plan);
+        let revision = self.0.snapshot.borrow().config_revision.clone();
+        let mut approvals = self.0.approvals.lock().expect("no holder of this lock panics");
+        approvals.retain(|_, of| *of == revision);
+        approvals.insert(plan, revision);
+        drop(approvals);
         self.hint(Hint::Everything);
     }
 

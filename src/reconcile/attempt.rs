@@ -205,7 +205,8 @@ impl Reconciler {
             schema: Schema::builtin(),
             brake: &brake,
         })?;
-        let approved = self.0.approvals.lock().expect("no holder of this lock panics").contains(&plan.id);
+        let approved = self.0.approvals.lock().expect("no holder of this lock panics").get(&plan.id)
+            == Some(&snapshot.config_revision);
         if approved && let Verdict::Held(_) = plan.verdict {
             let brake = Brake { approved: Some(plan.id), ..brake };
             plan = plan::plan(&plan::Request {

@@ -135,13 +135,15 @@ impl Reconciler {
         };
         let deployments = self.store().deployments(&filter).await?;
         let live = deployments.iter().find(|d| d.state == "live").and_then(|d| d.app_revision.clone());
-        let earlier = deployments.iter().find(|d| {
+        // what was rolled back from is younger than the first deployment of what is live, and is never gone back to unasked
+        let first = deployments.iter().rposition(|d| live.is_some() && d.app_revision == live);
+        let earlier = deployments.iter().enumerate().find(|(at, d)| {
             let revision = d.app_revision.as_deref();
             revision.is_some()
                 && revision != live.as_deref()
-                && to.is_none_or(|to| revision == Some(to.as_str()))
+                && to.map_or_else(|| first.is_none_or(|first| *at > first), |to| revision == Some(to.as_str()))
         });
-        let Some(earlier) = earlier else {
+        let Some((_, earlier)) = earlier else {
             return Err(ReleaseError::NotNow(format!(
                 "`{service}` has no earlier release in {environment} to go back to"
             )));
@@ -201,11 +203,15 @@ impl Reconciler {
                 .map_or_else(|| folder.clone(), |releases| releases.node.place.file.to_string());
             let mut releases =
                 environment.releases.as_ref().map(|releases| releases.spec.clone()).unwrap_or_default();
+            let before = releases.clone();
             for (service, pin) in &request.pins {
                 match pin {
                     Some(pin) => drop(releases.insert(service.to_string(), pin.clone())),
                     None => drop(releases.remove(service.as_str())),
                 }
+            }
+            if releases == before {
+                return Ok(Pinned { revision: head.revision.clone(), path });
             }
             let in_repository = if source.path.is_empty() {
                 path.clone()

@@ -124,6 +124,9 @@ async fn releases_are_commits(demo: &Demo) {
     let (said, well) = demo.run(&["rollback", "web", "--environment", "production"]);
     assert!(well, "{said}");
     until("the release before is served", async || demo.get("web-shop-production").await.1 == before).await;
+    until("the rollback is recorded", async || demo.status()["busy"] == false).await;
+    let (said, well) = demo.run(&["rollback", "web", "--environment", "production"]);
+    assert!(!well && said.contains("no earlier release"), "what was rolled back from stays away: {said}");
     demo.git("config", &["pull", "--quiet", "--ff-only"]);
     let changes = ["log", "-2", "--format=%s", "--", "projects/shop/environments/production/releases.yaml"];
     let log = demo.git("config", &changes);
