@@ -141,7 +141,8 @@ impl Reconciler {
             let revision = d.app_revision.as_deref();
             revision.is_some()
                 && revision != live.as_deref()
-                && to.map_or_else(|| first.is_none_or(|first| *at > first), |to| revision == Some(to.as_str()))
+                && to
+                    .map_or_else(|| first.is_none_or(|first| *at > first), |to| revision == Some(to.as_str()))
         });
         let Some((_, earlier)) = earlier else {
             return Err(ReleaseError::NotNow(format!(
