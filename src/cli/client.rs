@@ -14,7 +14,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// A server.
 pub(super) struct Client {
     http: reqwest::Client,
-    server: String,
+    pub(super) server: String,
     token: Option<String>,
     /// The project that the context names.
     pub(super) project: Option<String>,

@@ -163,17 +163,23 @@ impl Demo {
     }
 }
 
+/// Lines that can be pasted one by one, in any order.
 fn how_to_go_on(server: SocketAddr, data: &Path) -> String {
+    let program =
+        std::env::current_exe().map_or_else(|_| "branchline".to_owned(), |path| path.display().to_string());
     let (work, kubeconfig) = (data.join("work"), data.join("kubeconfig"));
     let (work, kubeconfig) = (work.display(), kubeconfig.display());
     format!(
         "
 The dashboard       http://{server}
 Push a change       cd {work}/web && sed -i 's/<h1>/<h1>New: /' index.html && git commit -qam 'A new title' && git push -q
-Open a pull request cd {work}/web && git switch -qc try && git commit -q --allow-empty -m Try && echo '<p>Try</p>' >> index.html && git commit -qam Try && git push -q origin HEAD:refs/pull/1/head
-Close it            git push -q origin :refs/pull/1/head
+Open a pull request cd {work}/web && git switch -qC try && echo '<p>Try</p>' >> index.html && git commit -qam Try && git push -qf origin HEAD:refs/pull/1/head && git switch -q main
+Close it            cd {work}/web && git push -q origin :refs/pull/1/head
 Break something     cd {work}/api && echo 'oops' >> main.rs && git commit -qam 'Break it' && git push -q
-Look                branchline status · branchline why HEAD · kubectl --kubeconfig {kubeconfig} get deploy,pods,svc,ingress -A
+Mend it             cd {work}/api && git revert --no-edit HEAD && git push -q
+Look                {program} status
+Why                 cd {work}/api && {program} why $(git rev-parse HEAD)
+Kubernetes          kubectl --kubeconfig {kubeconfig} get deploy,pods,svc,ingress -A
 
 "
     )

@@ -284,7 +284,7 @@ impl Promote {
     pub(super) async fn run(self) -> anyhow::Result<Exit> {
         let client = Client::new(&self.target)?;
         let body = json!({"project": wanted_project(&client)?, "from": self.from, "to": self.to, "services": self.services});
-        Ok(committed(&self.target, &client.post("/api/v1/promotions", body).await?))
+        Ok(committed(&self.target, &client, &client.post("/api/v1/promotions", body).await?))
     }
 }
 
@@ -306,16 +306,18 @@ impl Rollback {
     pub(super) async fn run(self) -> anyhow::Result<Exit> {
         let client = Client::new(&self.target)?;
         let body = json!({"project": wanted_project(&client)?, "environment": self.environment, "service": self.service, "to": self.to});
-        Ok(committed(&self.target, &client.post("/api/v1/rollbacks", body).await?))
+        Ok(committed(&self.target, &client, &client.post("/api/v1/rollbacks", body).await?))
     }
 }
 
-fn committed(target: &Target, commit: &Value) -> Exit {
+/// Says what was committed, and where: a shell may believe that it talks to another server.
+fn committed(target: &Target, client: &Client, commit: &Value) -> Exit {
     answer(target.output, commit, |commit| {
         format!(
-            "Committed {} in {}\n",
+            "Committed {} in {} on {}\n",
             text(commit, "revision").get(..7).unwrap_or_default(),
-            text(commit, "path")
+            text(commit, "path"),
+            client.server
         )
     });
     Exit::Ok
@@ -362,7 +364,7 @@ impl Deploy {
         let body = json!({"project": project, "environment": self.environment, "service": self.service, "revision": self.reference});
         let commit = client.post("/api/v1/deployments", body).await?;
         if commit["revision"].is_string() {
-            committed(&self.target, &commit);
+            committed(&self.target, &client, &commit);
         } else {
             say(&format!("{} is being looked at.", self.environment));
         }

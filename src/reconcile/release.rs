@@ -245,6 +245,33 @@ impl Reconciler {
         Err(ReleaseError::NotNow(format!("the branch moved while it was written to: {why}")))
     }
 
+    /// Refuses names that stand nowhere in what should exist, before anything is done in their name.
+    ///
+    /// # Errors
+    /// [`ReleaseError::Unknown`], with what there is no such thing of.
+    pub fn expect_known(
+        &self,
+        project: &ProjectName,
+        environment: &EnvironmentName,
+        service: Option<&ServiceName>,
+    ) -> Result<(), ReleaseError> {
+        let snapshot = Arc::clone(&self.0.snapshot.borrow());
+        let mut all = snapshot.environments.iter();
+        let found = all.find(|found| found.project == *project && found.name == *environment);
+        let Some(found) = found else {
+            return Err(ReleaseError::Unknown(format!(
+                "there is no environment `{environment}` in the project `{project}`"
+            )));
+        };
+        match service.filter(|name| !found.services.contains_key(*name) && !found.broken.contains_key(*name))
+        {
+            Some(name) => {
+                Err(ReleaseError::Unknown(format!("there is no service `{name}` in {project}/{environment}")))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn known(
         &self,
         project: &ProjectName,

@@ -113,6 +113,10 @@ fn pinned(result: Result<Pinned, ReleaseError>) -> Result<Value, Problem> {
 }
 
 async fn deploy(reconciler: &Reconciler, wanted: Deploy) -> Result<Value, Problem> {
+    let known = reconciler.expect_known(&wanted.project, &wanted.environment, wanted.service.as_ref());
+    if let Err(unknown) = known {
+        return Err(Problem::not_found(format!("{unknown}.")).hint("`branchline status` shows what there is"));
+    }
     let Some(revision) = wanted.revision else {
         let (project, environment) = (&wanted.project, &wanted.environment);
         let hinted = reconciler.retry(project, environment, wanted.service.as_ref()).await;
