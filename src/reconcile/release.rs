@@ -10,9 +10,11 @@ use crate::config::environment::{Follow, Release};
 use crate::hash::ContentHash;
 use crate::name::{Digest, EnvironmentName, ImageRef, ProjectName, Revision, ServiceName};
 use crate::source::{FileChange, FileCommit, Person, SourceError};
-use crate::store::StoreError;
+use crate::store::{Deployment, StoreError};
 use crate::yaml;
 
+/// The states of deployments that were live at some time and may be gone back to.
+const LIVED: [&str; 2] = ["live", "replaced"];
 /// How often a commit is tried when the branch moves meanwhile.
 const TRIES: u32 = 3;
 
@@ -129,22 +131,20 @@ impl Reconciler {
             project: Some(project.to_string()),
             environment: Some(environment.to_string()),
             service: Some(service.to_string()),
-            states: vec!["live".to_owned(), "replaced".to_owned()],
+            states: LIVED.map(str::to_owned).to_vec(),
             limit: 100,
             ..Default::default()
         };
         let deployments = self.store().deployments(&filter).await?;
         let live = deployments.iter().find(|d| d.state == "live").and_then(|d| d.app_revision.clone());
-        // what was rolled back from is younger than the first deployment of what is live, and is never gone back to unasked
-        let first = deployments.iter().rposition(|d| live.is_some() && d.app_revision == live);
-        let earlier = deployments.iter().enumerate().find(|(at, d)| {
-            let revision = d.app_revision.as_deref();
-            revision.is_some()
-                && revision != live.as_deref()
-                && to
-                    .map_or_else(|| first.is_none_or(|first| *at > first), |to| revision == Some(to.as_str()))
-        });
-        let Some((_, earlier)) = earlier else {
+        let earlier = match to {
+            Some(to) => deployments.iter().find(|d| {
+                let revision = d.app_revision.as_deref();
+                revision == Some(to.as_str()) && revision != live.as_deref()
+            }),
+            None => release_before(&deployments, live.as_deref()),
+        };
+        let Some(earlier) = earlier else {
             return Err(ReleaseError::NotNow(format!(
                 "`{service}` has no earlier release in {environment} to go back to"
             )));
@@ -297,6 +297,18 @@ impl Reconciler {
     }
 }
 
+/// The release before the live one. What was rolled back from is younger than the first deployment of what is live, and
+/// is never gone back to unasked. `deployments` are those of one service in one environment, newest first.
+pub(crate) fn release_before<'a>(
+    deployments: &'a [Deployment],
+    live: Option<&str>,
+) -> Option<&'a Deployment> {
+    let lived = |one: &&Deployment| LIVED.contains(&one.state.as_str()) && one.app_revision.is_some();
+    let of_live = |one: &Deployment| lived(&one) && one.app_revision.as_deref() == live;
+    let older = deployments.iter().rposition(of_live).map_or(0, |first| first + 1);
+    deployments[older..].iter().find(lived)
+}
+
 /// What a release keeps of the image or folder that ran.
 fn artifact(image: Option<&str>) -> (Option<Digest>, Option<ContentHash>) {
     let digest = image.and_then(|image| image.parse::<ImageRef>().ok()?.digest());
@@ -315,4 +327,45 @@ fn write(environment: &EnvironmentName, releases: &std::collections::BTreeMap<St
     });
     let head = "# yaml-language-server: $schema=https://branchline.dev/schemas/v1/releases.json\n# Written by Branchline: promote, rollback and deploy --ref.\n";
     head.to_owned() + &yaml::write(&document)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deployment((revision, state): (&str, &str)) -> Deployment {
+        Deployment {
+            id: String::new(),
+            project: "shop".to_owned(),
+            environment: "production".to_owned(),
+            service: "web".to_owned(),
+            input_digest: String::new(),
+            attempt: 1,
+            state: state.to_owned(),
+            app_revision: Some(revision.to_owned()),
+            config_revision: None,
+            artifact: None,
+            cause: String::new(),
+            reported_on: None,
+            created: jiff::Timestamp::UNIX_EPOCH,
+            started: None,
+            ended: None,
+            error: None,
+            hint: None,
+        }
+    }
+
+    #[test]
+    fn what_was_rolled_back_from_is_not_gone_back_to() {
+        let before = |live, newest_first: &[(&str, &str)]| {
+            let all: Vec<_> = newest_first.iter().copied().map(deployment).collect();
+            release_before(&all, live)?.app_revision.clone()
+        };
+        let history = [("3", "live"), ("broken", "failed"), ("2", "replaced"), ("1", "replaced")];
+        assert_eq!(before(Some("3"), &history).as_deref(), Some("2"));
+        let rolled_back = [("2", "live"), ("3", "replaced"), ("2", "replaced"), ("1", "replaced")];
+        assert_eq!(before(Some("2"), &rolled_back).as_deref(), Some("1"));
+        assert_eq!(before(Some("1"), &[("1", "live")]), None);
+        assert_eq!(before(None, &history[1..]).as_deref(), Some("2"));
+    }
 }

@@ -13,7 +13,7 @@ use super::{Crumb, Cursor, Dashboard, Page, PageError, Switch, badge, link, time
 use crate::config;
 use crate::config::environment::Release;
 use crate::desired::{self, Environment, Wanted};
-use crate::reconcile::ServiceState;
+use crate::reconcile::{ServiceState, release_before};
 use crate::store::{Deployment, DeploymentFilter, ServiceRow};
 
 /// Deployments that are looked through for the release before the live one.
@@ -201,8 +201,7 @@ impl Known<'_> {
                 actions.push(Action::promote(project, here, to, &[service]));
             }
         }
-        let mut lived = self.history.iter().filter(|one| ["live", "replaced"].contains(&one.state.as_str()));
-        let before = lived.find(|one| one.app_revision.is_some() && one.app_revision.as_deref() != live);
+        let before = release_before(&self.history, live);
         if let Some(before) = before.and_then(|one| one.app_revision.as_deref()) {
             actions.push(Action::roll_back(project, here, service, before));
         }
