@@ -116,6 +116,23 @@ pub struct Service {
     pub effective: Arc<Effective>,
 }
 
+impl Service {
+    /// What runs of it, where something does.
+    #[must_use]
+    pub fn run(&self) -> Option<&Run> {
+        match &self.state {
+            Wanted::Run(run) => Some(run),
+            Wanted::NotReleased | Wanted::Waiting | Wanted::Unknown(_) => None,
+        }
+    }
+
+    /// The revision that runs; none for an image alone.
+    #[must_use]
+    pub fn revision(&self) -> Option<&Revision> {
+        self.run()?.revision.as_ref()
+    }
+}
+
 /// What should run of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {

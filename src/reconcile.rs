@@ -65,6 +65,13 @@ pub enum Hint {
     Everything,
 }
 
+impl Hint {
+    /// In this environment.
+    pub(crate) fn at(environment: &Environment) -> Self {
+        Self::Environment(environment.project.clone(), environment.name.clone())
+    }
+}
+
 /// Where the config repository is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigSource {
@@ -128,6 +135,16 @@ pub struct Snapshot {
     pub(crate) unlisted: BTreeSet<String>,
     /// The templates of the config repository over the built-in ones.
     pub(crate) templates: Option<Arc<TemplateSet>>,
+}
+
+impl Snapshot {
+    /// An environment that should exist, by its names as anybody may write them.
+    #[must_use]
+    pub fn environment(&self, project: &str, name: &str) -> Option<&Arc<Environment>> {
+        self.environments
+            .iter()
+            .find(|found| found.project.as_str() == project && found.name.as_str() == name)
+    }
 }
 
 /// Why a survey or an attempt could not be made. What runs is left as it is.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::output::{Exit, Format, ends, print, print_value, say};
 use super::{ConfigPath, folder};
 use crate::config::{Repository, Severity, explain, schema};
-use crate::desired::{self, ArtifactSource, Environment, Found, Hosts, Inputs, Runtime, Service, Wanted};
+use crate::desired::{self, ArtifactSource, Environment, Found, Hosts, Inputs, Runtime, Service};
 use crate::name::{EnvironmentName, ProjectName, Revision, ServiceName};
 use crate::render::{self, TemplateFile, TemplateSet};
 
@@ -132,7 +132,7 @@ impl Render {
 }
 
 fn rendered(repository: &Repository, service: &Service) -> anyhow::Result<Vec<render::Manifest>> {
-    let Wanted::Run(run) = &service.state else { return Ok(Vec::new()) };
+    let Some(run) = service.run() else { return Ok(Vec::new()) };
     let mut values = run.values.clone();
     values["image"] = match &run.artifact {
         ArtifactSource::Image(image) => json!(image),

@@ -57,8 +57,7 @@ impl Reconciler {
         let old: BTreeMap<_, _> = before.environments.iter().map(|e| ((&e.project, &e.name), e)).collect();
         let mut due = Vec::new();
         for environment in &now.environments {
-            let hinted = hints.contains(&Hint::Everything)
-                || hints.contains(&Hint::Environment(environment.project.clone(), environment.name.clone()));
+            let hinted = hints.contains(&Hint::Everything) || hints.contains(&Hint::at(environment));
             let changed =
                 old.get(&(&environment.project, &environment.name)).is_none_or(|e| *e != environment);
             if hinted || changed || !self.has_settled(environment).await {
@@ -134,7 +133,7 @@ impl Reconciler {
         let templates = snapshot.templates.as_deref().unwrap_or_else(|| TemplateSet::builtin());
         let mut prepared = BTreeMap::new();
         for service in environment.services.values() {
-            if let Wanted::Run(_) = &service.state {
+            if service.run().is_some() {
                 let ready = self.prepare(snapshot, environment, service, templates).await;
                 prepared.insert(service.name.clone(), ready);
             }

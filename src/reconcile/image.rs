@@ -12,7 +12,7 @@ use super::record::{Begun, Failure};
 use super::rollout::{End, Key, Work};
 use super::{Hint, ReconcileError, Reconciler, chain};
 use crate::build::RegistryError;
-use crate::desired::{ArtifactSource, Environment, Service, Wanted};
+use crate::desired::{ArtifactSource, Environment, Service};
 use crate::name::{Digest, EnvironmentName, ImageRef, ProjectName, Revision, ServiceName};
 
 /// The step in which a deployment looks up the digest of its image.
@@ -106,7 +106,7 @@ impl Reconciler {
     ) -> Result<End, ReconcileError> {
         self.step(begun, STEP, "building").await?;
         let key = Self::state_key(&work.environment, &work.name);
-        let revision = work.prepared.as_ref().and_then(|prepared| revision_of(&prepared.service));
+        let revision = work.prepared.as_ref().and_then(|prepared| prepared.service.revision().cloned());
         let clock = &self.0.parts.clock;
         let until = clock.now() + work.patience();
         let mut pause = PAUSES.0;
@@ -139,7 +139,7 @@ impl Reconciler {
     /// Looks a tag up once, beside any deployment: for one that has failed for want of its image, and for whoever asks
     /// for what the tag means today. Something new makes the environment due.
     pub(super) fn look_up(&self, environment: &Environment, service: &Service) {
-        let Wanted::Run(run) = &service.state else { return };
+        let Some(run) = service.run() else { return };
         let ArtifactSource::Image(tag) = &run.artifact else { return };
         let pinned = run.release.as_ref().is_some_and(|release| release.digest.is_some());
         let key = Self::state_key(environment, &service.name);
@@ -170,15 +170,8 @@ impl Reconciler {
         service: Option<&ServiceName>,
     ) {
         let snapshot = self.0.snapshot.borrow().clone();
-        let of = snapshot.environments.iter().filter(|e| e.project == *project && e.name == *environment);
-        for environment in of {
-            let wanted = environment.services.values().filter(|s| service.is_none_or(|name| s.name == *name));
-            wanted.for_each(|service| self.look_up(environment, service));
-        }
+        let Some(environment) = snapshot.environment(project.as_str(), environment.as_str()) else { return };
+        let wanted = environment.services.values().filter(|s| service.is_none_or(|name| s.name == *name));
+        wanted.for_each(|service| self.look_up(environment, service));
     }
-}
-
-fn revision_of(service: &Service) -> Option<Revision> {
-    let Wanted::Run(run) = &service.state else { return None };
-    run.revision.clone()
 }

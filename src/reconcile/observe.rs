@@ -42,7 +42,7 @@ impl Reconciler {
             Event::Drifted { key, .. } | Event::Deleted { key, .. } => {
                 let namespace = key.namespace.as_deref().unwrap_or_default();
                 if let Some(environment) = self.environment_of(cluster, namespace) {
-                    self.hint(Hint::Environment(environment.project.clone(), environment.name.clone()));
+                    self.hint(Hint::at(&environment));
                 }
             }
             Event::Health { key, service, .. } => {

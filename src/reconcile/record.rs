@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::rollout::Work;
 use super::{ReconcileError, Reconciler};
 use crate::config::service::ServiceType;
-use crate::desired::{Environment, Found, Lookup, Service, Wanted};
+use crate::desired::{Environment, Found, Lookup, Service};
 use crate::hash::ContentHash;
 use crate::name::{ImageRef, ServiceName};
 use crate::store::{
@@ -184,9 +184,7 @@ impl Reconciler {
         was_live: bool,
     ) -> Result<Deployment, StoreError> {
         let service = work.environment.services.get(&work.name);
-        let run =
-            service.and_then(|service| if let Wanted::Run(run) = &service.state { Some(run) } else { None });
-        let revision = run.and_then(|run| run.revision.as_ref()).map(ToString::to_string);
+        let revision = service.and_then(|service| service.revision()).map(ToString::to_string);
         let repo = service.and_then(|service| service.effective.spec.source.clone()?.repo);
         let reported_on = match (&revision, repo, &work.config_revision) {
             (Some(revision), Some(repo), _) => Some((repo, revision.clone())),
@@ -344,11 +342,11 @@ impl Reconciler {
     }
     async fn verdict(&self, work: &Work, verdict: &str, detail: Option<String>) -> Result<(), StoreError> {
         let Some(service) = work.prepared.as_ref().map(|prepared| &prepared.service) else { return Ok(()) };
-        let (Some(revision), Some(repo)) = (revision_of(service), repo_of(service)) else { return Ok(()) };
+        let (Some(revision), Some(repo)) = (service.revision(), repo_of(service)) else { return Ok(()) };
         self.store()
             .put_verdicts(vec![VerdictRow {
                 repo,
-                revision,
+                revision: revision.to_string(),
                 project: work.environment.project.to_string(),
                 environment: work.environment.name.to_string(),
                 service: work.name.to_string(),
@@ -391,11 +389,6 @@ pub(super) fn cause_and_hint(message: &str) -> (&str, Option<&str>) {
     let (text, hint) =
         message.split_once("hint: ").map_or((message, None), |(text, hint)| (text, Some(hint)));
     (text.trim_end_matches([' ', ';', '\n']), hint)
-}
-
-fn revision_of(service: &Service) -> Option<String> {
-    let Wanted::Run(run) = &service.state else { return None };
-    run.revision.as_ref().map(ToString::to_string)
 }
 
 fn artifact_of(work: &Work) -> Option<Value> {

@@ -193,10 +193,7 @@ impl Reconciler {
             let project = config.projects.get(&request.project);
             let environment = project.and_then(|project| project.environments.get(&request.environment));
             let Some(environment) = environment else {
-                let (project, name) = (&request.project, &request.environment);
-                return Err(ReleaseError::Unknown(format!(
-                    "there is no environment `{name}` in the project `{project}`"
-                )));
+                return Err(no_environment(&request.project, &request.environment));
             };
             let path = environment
                 .releases
@@ -256,12 +253,8 @@ impl Reconciler {
         service: Option<&ServiceName>,
     ) -> Result<(), ReleaseError> {
         let snapshot = Arc::clone(&self.0.snapshot.borrow());
-        let mut all = snapshot.environments.iter();
-        let found = all.find(|found| found.project == *project && found.name == *environment);
-        let Some(found) = found else {
-            return Err(ReleaseError::Unknown(format!(
-                "there is no environment `{environment}` in the project `{project}`"
-            )));
+        let Some(found) = snapshot.environment(project.as_str(), environment.as_str()) else {
+            return Err(no_environment(project, environment));
         };
         match service.filter(|name| !found.services.contains_key(*name) && !found.broken.contains_key(*name))
         {
@@ -283,9 +276,7 @@ impl Reconciler {
             return Err(ReleaseError::Unknown(format!("there is no project `{project}`")));
         };
         let Some(environment) = found.environments.get(name) else {
-            return Err(ReleaseError::Unknown(format!(
-                "there is no environment `{name}` in the project `{project}`"
-            )));
+            return Err(no_environment(project, name));
         };
         if follow == Some(Follow::Releases) && environment.document.spec.follow != Some(Follow::Releases) {
             let message = format!(
@@ -295,6 +286,10 @@ impl Reconciler {
         }
         Ok(())
     }
+}
+
+fn no_environment(project: &ProjectName, name: &EnvironmentName) -> ReleaseError {
+    ReleaseError::Unknown(format!("there is no environment `{name}` in the project `{project}`"))
 }
 
 /// The release before the live one. What was rolled back from is younger than the first deployment of what is live, and

@@ -176,7 +176,7 @@ impl Reconciler {
     fn hint_at_drift(&self, work: &Work) {
         let environment = &work.environment;
         if !work.handle.watches.drifted(environment.namespace.as_str()).is_empty() {
-            self.hint(Hint::Environment(environment.project.clone(), environment.name.clone()));
+            self.hint(Hint::at(environment));
         }
     }
 
@@ -197,7 +197,7 @@ impl Reconciler {
         let recorded = match end {
             Ok(End::Live) => self.record_live(work, begun).await,
             Ok(End::Found) => {
-                self.hint(Hint::Environment(work.environment.project.clone(), work.environment.name.clone()));
+                self.hint(Hint::at(&work.environment));
                 Ok(())
             }
             Ok(End::Superseded) if self.0.stop.is_cancelled() => Ok(()),

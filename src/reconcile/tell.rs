@@ -150,11 +150,7 @@ impl Reconciler {
     /// The address that a service should have, as of the last survey.
     fn wanted_url(&self, deployment: &Deployment) -> Option<String> {
         let snapshot = self.0.snapshot.borrow();
-        let mut environments = snapshot.environments.iter();
-        let found = environments.find(|environment| {
-            environment.project.as_str() == deployment.project
-                && environment.name.as_str() == deployment.environment
-        })?;
+        let found = snapshot.environment(&deployment.project, &deployment.environment)?;
         let mut services = found.services.values();
         services.find(|service| service.name.as_str() == deployment.service)?.url.clone()
     }

@@ -2,9 +2,7 @@
 
 use serde_json::json;
 
-use super::{
-    Begun, ENDED, Failure, LINES, ServiceState, cause_and_hint, live_on, repo_of, revision_of, short,
-};
+use super::{Begun, ENDED, Failure, LINES, ServiceState, cause_and_hint, live_on, repo_of, short};
 use crate::desired::{Environment, Wanted};
 use crate::name::ServiceName;
 use crate::plan::{Plan, Verdict};
@@ -52,7 +50,7 @@ impl Reconciler {
         }
         let Some(prepared) = &work.prepared else { return Ok(()) };
         let service = &prepared.service;
-        let revision = revision_of(service);
+        let revision = service.revision().map(ToString::to_string);
         let headline = live_on(revision.as_deref());
         self.put_row(&work.environment, &work.name, |row, detail| {
             "live".clone_into(&mut row.state);

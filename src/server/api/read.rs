@@ -91,11 +91,9 @@ pub(in crate::server) fn word(rows: &[&ServiceRow]) -> &'static str {
 }
 
 fn environment(snapshot: &Snapshot, project: &str, name: &str) -> Result<Arc<Environment>, Problem> {
-    let found =
-        snapshot.environments.iter().find(|e| e.project.as_str() == project && e.name.as_str() == name);
     let missing =
         || Problem::not_found(format!("There is no environment `{name}` in the project `{project}`."));
-    found.cloned().ok_or_else(missing)
+    snapshot.environment(project, name).cloned().ok_or_else(missing)
 }
 
 pub(super) async fn plan(reconciler: &Reconciler, project: &str, name: &str) -> Result<Value, Problem> {

@@ -46,10 +46,7 @@ pub(super) async fn page(dashboard: &Dashboard, asked: Asked) -> Result<Page, Pa
     let (project, environment, name) = (&asked.project, &asked.environment, &asked.service);
     let snapshot = dashboard.snapshot();
     let rows = dashboard.store().services(Some(project), None).await?;
-    let found = snapshot
-        .environments
-        .iter()
-        .find(|e| e.project.as_str() == project && e.name.as_str() == environment);
+    let found = snapshot.environment(project, environment);
     let wanted =
         found.and_then(|found| found.services.values().find(|service| service.name.as_str() == name));
     let row = rows.iter().find(|row| row.environment == *environment && row.service == *name).cloned();
@@ -175,8 +172,7 @@ impl Known<'_> {
 
     /// The release that it is pinned to.
     fn pin(&self) -> Option<Release> {
-        let Wanted::Run(run) = &self.wanted?.state else { return None };
-        run.release.clone()
+        self.wanted?.run()?.release.clone()
     }
 
     fn actions(&self) -> Vec<Action> {
