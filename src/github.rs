@@ -32,7 +32,9 @@ pub use self::client::Client;
 pub use self::deliveries::FailedDelivery;
 pub use self::error::{GitHubError, Retry};
 pub use self::note::send_notes;
-pub use self::outbox::{CHANNEL, NOTES_CHANNEL, want_check, want_comment, want_note};
+pub use self::outbox::{
+    CHANNEL, NOTES_CHANNEL, unreadable, until_due, until_wanted, want_check, want_comment, want_note,
+};
 pub use self::pulls::{Branch, Pull, PullStanding};
 pub use self::repository::{Permission, Repository};
 pub use self::sender::{Sent, run, send_due};

@@ -1,22 +1,58 @@
-//! Rows of the outbox: what GitHub, or a repository's notes, should read.
+//! Rows of the outbox: what GitHub, or a repository's notes, should read, and when their senders wake.
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 
+use crate::clock::Clock;
 use crate::name::{PullNumber, RepoSlug, Revision};
 use crate::report::{Check, Comment, CommitStatus};
-use crate::store::{OutboxItem, Want};
+use crate::store::{Change, OutboxItem, Store, StoreError, Want};
 
 /// The outbox channel of what goes to GitHub.
 pub const CHANNEL: &str = "github";
 /// The outbox channel of what goes into a repository's own notes.
 pub const NOTES_CHANNEL: &str = "git-notes";
 
+/// How long an outbox that cannot be read is left alone.
+const UNREADABLE: Duration = Duration::from_secs(5);
+/// How long a sender sleeps that nothing waits for; a change wakes it.
+const QUIET: Duration = Duration::from_hours(1);
+
 const CHECK: &str = "check-run";
 const STATUS: &str = "commit-status";
 const COMMENT: &str = "comment";
 const NOTE: &str = "note";
+
+/// How long until a row of a channel is due.
+pub async fn until_due(store: &Store, channel: &str, clock: &Clock) -> Duration {
+    match store.next_due(channel).await {
+        Ok(Some(due)) => Duration::try_from(due.duration_since(clock.now())).unwrap_or_default(),
+        Ok(None) => QUIET,
+        Err(error) => unreadable(&error),
+    }
+}
+
+/// Says that the outbox cannot be read, and how long it is left alone.
+pub fn unreadable(error: &StoreError) -> Duration {
+    tracing::warn!(error = %error, "The outbox cannot be read; it is tried again.");
+    UNREADABLE
+}
+
+/// Waits until a row of the outbox may have changed.
+pub async fn until_wanted(changes: &mut Receiver<Change>) {
+    loop {
+        match changes.recv().await {
+            Ok(Change::Outbox) | Err(RecvError::Lagged(_)) => return,
+            Ok(_) => {}
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
 
 /// A check run of a commit.
 #[derive(Debug, Serialize, Deserialize)]

@@ -9,17 +9,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::checks::Run;
 use super::client::Client;
 use super::error::{GitHubError, Retry};
-use super::outbox::{CHANNEL, CheckRow, CommentRow, Row};
+use super::outbox::{CHANNEL, CheckRow, CommentRow, Row, unreadable, until_due, until_wanted};
 use crate::clock::Clock;
 use crate::hash::Hasher;
 use crate::name::{RepoSlug, Revision};
-use crate::store::{Change, OutboxItem, Store, StoreError};
+use crate::store::{OutboxItem, Store, StoreError};
 
 /// Rows of one round.
 const ROUND: u32 = 50;
@@ -90,30 +89,13 @@ pub async fn run(store: Store, client: Client, clock: Clock, stop: CancellationT
     loop {
         let wait = match send_due(&store, &client, &clock).await {
             Ok(sent) if !sent.is_idle() => continue,
-            Ok(_) => store.next_due(CHANNEL).await,
-            Err(error) => Err(error),
-        };
-        let wait = match wait {
-            Ok(Some(due)) => Duration::try_from(due.duration_since(clock.now())).unwrap_or_default(),
-            Ok(None) => Duration::from_hours(1),
-            Err(error) => {
-                tracing::warn!(error = %error, "The outbox cannot be read; it is tried again.");
-                Duration::from_secs(5)
-            }
-        };
-        let woken = async {
-            loop {
-                match changes.recv().await {
-                    Ok(Change::Outbox) | Err(RecvError::Lagged(_)) => return,
-                    Ok(_) => {}
-                    Err(RecvError::Closed) => std::future::pending().await,
-                }
-            }
+            Ok(_) => until_due(&store, CHANNEL, &clock).await,
+            Err(error) => unreadable(&error),
         };
         tokio::select! {
             () = stop.cancelled() => return,
             () = clock.sleep(wait) => {}
-            () = woken => {}
+            () = until_wanted(&mut changes) => {}
         }
     }
 }

@@ -225,7 +225,7 @@ impl Reconciler {
                     bytes: write(&request.environment, &releases).into_bytes(),
                 }],
                 author: request.author.clone(),
-                committer: Person { name: "Branchline".to_owned(), email: "branchline@localhost".to_owned() },
+                committer: Person::branchline(),
                 at: self.0.parts.clock.now(),
                 message: request.message.clone(),
             };

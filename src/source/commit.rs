@@ -26,6 +26,12 @@ pub struct Person {
 }
 
 impl Person {
+    /// We, in commits and notes that nobody else made.
+    #[must_use]
+    pub fn branchline() -> Self {
+        Self { name: "Branchline".to_owned(), email: "branchline@localhost".to_owned() }
+    }
+
     pub(super) fn of(signature: &Signature<'_>) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).chars().take(256).collect();
         Self { name: text(signature.name_bytes()), email: text(signature.email_bytes()) }
