@@ -8,7 +8,6 @@ use super::{Reconciler, Snapshot, chain};
 use crate::build::{BuildOrder, Recipe};
 use crate::desired::{ArtifactSource, BuildRequest, Environment, Run, Runtime, Service};
 use crate::name::ImageRef;
-use crate::source::RepositoryUrl;
 
 /// What a service runs, in the words of its manifests.
 pub(super) struct Artifact {
@@ -46,9 +45,7 @@ impl Reconciler {
     }
 
     fn order(&self, request: &BuildRequest) -> Result<BuildOrder, String> {
-        let mirrors = &self.0.parts.mirrors;
-        let url = RepositoryUrl::parse(&request.repo, &self.0.parts.config.url, mirrors.hosts())
-            .map_err(|error| error.to_string())?;
+        let url = self.address(&request.repo).map_err(|error| error.to_string())?;
         // the receiver is dropped: a rollout gives the order a log of its own
         let (log, _) = mpsc::channel(1);
         Ok(BuildOrder {

@@ -16,7 +16,7 @@ use crate::github::{Client, Pull, PullStanding};
 use crate::name::RepoSlug;
 use crate::report::CommitOutcome;
 use crate::report::page::PROJECTS;
-use crate::source::{Mirror, RepositoryUrl};
+use crate::source::{Mirror, RepositoryUrl, UrlError};
 
 /// How far apart two answers "not found" must lie to be believed.
 const APART: Duration = Duration::from_mins(1);
@@ -53,6 +53,12 @@ impl Reconciler {
                 url
             }
         }
+    }
+
+    /// The address of a repository, as the config writes it.
+    pub(super) fn address(&self, repo: &str) -> Result<RepositoryUrl, UrlError> {
+        let parts = &self.0.parts;
+        RepositoryUrl::parse(repo, &parts.config.url, parts.mirrors.hosts())
     }
 
     /// The mirror of a repository, at the address that the forge gave for it where it gave one.

@@ -133,8 +133,7 @@ impl Reconciler {
         let mut mirrors = BTreeMap::new();
         for project in config.projects.values() {
             for repo in project.repositories(config).into_keys() {
-                let hosts = self.0.parts.mirrors.hosts();
-                let mirror = match RepositoryUrl::parse(&repo, &self.0.parts.config.url, hosts) {
+                let mirror = match self.address(&repo) {
                     Ok(url) => Ok(self.0.parts.mirrors.mirror(&self.cloned_from(url).await)),
                     Err(error) => Err(error.to_string()),
                 };

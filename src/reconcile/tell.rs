@@ -28,15 +28,15 @@ impl Reconciler {
     /// The mirror of a repository as a row of the outbox names it.
     #[must_use]
     pub fn mirror(&self, repo: &str) -> Option<Mirror> {
-        self.url_of(repo).map(|url| self.0.parts.mirrors.mirror(&url))
+        self.url_of(repo).map(|url| self.mirror_of(&url))
     }
 
     fn url_of(&self, repo: &str) -> Option<RepositoryUrl> {
-        let parts = &self.0.parts;
-        if repo == parts.config.url.to_string() {
-            return Some(parts.config.url.clone());
+        let config = &self.0.parts.config.url;
+        if repo == config.to_string() {
+            return Some(config.clone());
         }
-        RepositoryUrl::parse(repo, &parts.config.url, parts.mirrors.hosts()).ok()
+        self.address(repo).ok()
     }
 
     async fn tell_commit(&self, url: &RepositoryUrl, revision: &Revision) -> Result<(), StoreError> {
