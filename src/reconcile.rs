@@ -36,6 +36,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use head::template_file;
 pub use record::{STATES, ServiceState};
+pub(crate) use record::{cause_and_hint, unheard_of};
 pub(crate) use release::release_before;
 pub use release::{PinRequest, Pinned, ReleaseError};
 

@@ -3,6 +3,7 @@
 mod ends;
 mod rows;
 
+pub(crate) use rows::unheard_of;
 pub(super) use rows::{Record, Records};
 
 use std::sync::Arc;
@@ -385,7 +386,7 @@ impl Reconciler {
 }
 
 /// An error's text, and the way out that it ends in.
-pub(super) fn cause_and_hint(message: &str) -> (&str, Option<&str>) {
+pub(crate) fn cause_and_hint(message: &str) -> (&str, Option<&str>) {
     let (text, hint) =
         message.split_once("hint: ").map_or((message, None), |(text, hint)| (text, Some(hint)));
     (text.trim_end_matches([' ', ';', '\n']), hint)

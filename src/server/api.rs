@@ -11,7 +11,7 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
-pub(super) use self::read::word as project_status;
+pub(super) use self::read::{is_broken, word as project_status};
 use super::{Problem, ServerState};
 use crate::reconcile::Reconciler;
 use crate::store::StoreError;

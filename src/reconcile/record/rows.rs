@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
 use super::ServiceState;
@@ -95,7 +96,12 @@ impl Reconciler {
         };
         let _turn = entry.turn.lock().await;
         let old = entry.record().clone();
-        let mut record = old.as_deref().cloned().unwrap_or_else(|| self.new_record(key));
+        let mut record = old.as_deref().cloned().unwrap_or_else(|| {
+            let (project, environment, service) = key;
+            let now = self.0.parts.clock.now();
+            let row = unheard_of(project.as_str(), environment.as_str(), service.as_str(), now);
+            Record { row, detail: ServiceState::default() }
+        });
         change(&mut record.row, &mut record.detail);
         if old.is_some_and(|old| *old == record) {
             return Ok(());
@@ -121,18 +127,19 @@ impl Reconciler {
         }
         Ok(())
     }
+}
 
-    fn new_record(&self, key: &Key) -> Record {
-        let row = ServiceRow {
-            project: key.0.to_string(),
-            environment: key.1.to_string(),
-            service: key.2.to_string(),
-            state: "pending".to_owned(),
-            message: "It has not been deployed yet".to_owned(),
-            live_deployment: None,
-            detail: None,
-            updated: self.0.parts.clock.now(),
-        };
-        Record { row, detail: ServiceState::default() }
+/// The record of a service that nothing has been written down about.
+#[must_use]
+pub(crate) fn unheard_of(project: &str, environment: &str, service: &str, now: Timestamp) -> ServiceRow {
+    ServiceRow {
+        project: project.to_owned(),
+        environment: environment.to_owned(),
+        service: service.to_owned(),
+        state: "pending".to_owned(),
+        message: "It has not been deployed yet".to_owned(),
+        live_deployment: None,
+        detail: None,
+        updated: now,
     }
 }

@@ -77,17 +77,19 @@ pub(super) async fn projects(reconciler: &Reconciler) -> Result<Value, Problem> 
 
 /// The status of a project: building while anything moves, failed while anything is broken.
 pub(in crate::server) fn word(rows: &[&ServiceRow]) -> &'static str {
-    let broken = |row: &&ServiceRow| {
-        let problem = row.detail.as_ref().is_some_and(|detail| detail["problem"].is_string());
-        problem || ["crashed", "degraded"].contains(&row.state.as_str())
-    };
-    if rows.iter().any(broken) {
+    if rows.iter().any(|row| is_broken(row)) {
         "failed"
     } else if rows.iter().any(|row| row.state == "pending") {
         "building"
     } else {
         "active"
     }
+}
+
+/// Whether a service is not well, or something keeps it from what Git says.
+pub(in crate::server) fn is_broken(row: &ServiceRow) -> bool {
+    let problem = row.detail.as_ref().is_some_and(|detail| detail["problem"].is_string());
+    problem || ["crashed", "degraded"].contains(&row.state.as_str())
 }
 
 fn environment(snapshot: &Snapshot, project: &str, name: &str) -> Result<Arc<Environment>, Problem> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Crumb, Dashboard, Page, PageError, badge, link, time};
 use crate::config;
 use crate::name::{ProjectName, ServiceName};
-use crate::server::api::project_status;
+use crate::server::api::{is_broken, project_status};
 use crate::store::{DeploymentFilter, ServiceRow};
 
 /// From as many projects on there is something to search.
@@ -114,8 +114,7 @@ fn strip(rows: &[&ServiceRow], ordered: &[&str]) -> Vec<Value> {
         let (well, all, broken) = counts.entry(key).or_default();
         *all += 1;
         *well += usize::from(["live", "completed"].contains(&row.state.as_str()));
-        *broken |= ["degraded", "crashed"].contains(&row.state.as_str())
-            || row.detail.as_ref().is_some_and(|detail| detail["problem"].is_string());
+        *broken |= is_broken(row);
     }
     let one = |((_, name), (well, all, broken)): ((usize, &str), (usize, usize, bool))| {
         let (tone, icon) = match (broken, well == all) {

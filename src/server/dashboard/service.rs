@@ -13,7 +13,7 @@ use super::{Crumb, Cursor, Dashboard, Page, PageError, Switch, badge, link, time
 use crate::config;
 use crate::config::environment::Release;
 use crate::desired::{self, Environment, Wanted};
-use crate::reconcile::{ServiceState, release_before};
+use crate::reconcile::{ServiceState, cause_and_hint, release_before, unheard_of};
 use crate::store::{Deployment, DeploymentFilter, ServiceRow};
 
 /// Deployments that are looked through for the release before the live one.
@@ -50,7 +50,7 @@ pub(super) async fn page(dashboard: &Dashboard, asked: Asked) -> Result<Page, Pa
     let wanted =
         found.and_then(|found| found.services.values().find(|service| service.name.as_str() == name));
     let row = rows.iter().find(|row| row.environment == *environment && row.service == *name).cloned();
-    let row = row.or_else(|| wanted.map(|_| unheard_of(dashboard, &asked)));
+    let row = row.or_else(|| wanted.map(|_| unheard_of(project, environment, name, dashboard.now())));
     let (Some(row), Some(tab)) = (row, Tab::parse(asked.tab.as_deref())) else {
         return Err(PageError::Missing(format!(
             "There is no such page of a service `{name}` in the environment `{environment}` of `{project}`."
@@ -88,20 +88,6 @@ pub(super) async fn page(dashboard: &Dashboard, asked: Asked) -> Result<Page, Pa
         switch: known.switch(tab),
         view: known.view(dashboard, tab).await?,
     })
-}
-
-/// The record of a service that Git wants and that nothing has been written down about.
-fn unheard_of(dashboard: &Dashboard, asked: &Asked) -> ServiceRow {
-    ServiceRow {
-        project: asked.project.clone(),
-        environment: asked.environment.clone(),
-        service: asked.service.clone(),
-        state: "pending".to_owned(),
-        message: "It has not been deployed yet".to_owned(),
-        live_deployment: None,
-        detail: None,
-        updated: dashboard.now(),
-    }
 }
 
 impl Known<'_> {
@@ -163,10 +149,9 @@ impl Known<'_> {
     /// What keeps it from what Git says.
     fn problem(&self) -> Option<Value> {
         let problem = self.detail.problem.as_deref()?;
-        let (text, hint) =
-            problem.split_once("hint: ").map_or((problem, None), |(text, hint)| (text, Some(hint)));
+        let (text, hint) = cause_and_hint(problem);
         let failed = self.history.iter().find(|deployment| deployment.error.is_some());
-        Some(json!({"text": text.trim_end_matches([' ', ';', '\n']), "hint": hint,
+        Some(json!({"text": text, "hint": hint,
             "deployment": failed.map(|deployment| link::deployment(&deployment.id))}))
     }
 
