@@ -85,9 +85,10 @@ impl Matrix<'_> {
         self.rows.iter().find(|row| row.environment == environment && row.service == service)
     }
 
-    /// The revision that is live in `from` where it is not the one of `to`.
+    /// The revision that is live and well in `from` where it is not the one of `to`.
     pub(super) fn ahead(&self, from: &str, to: &str, service: &str) -> Option<String> {
-        let source = self.row(from, service).filter(|row| row.live_deployment.is_some())?;
+        let source =
+            self.row(from, service).filter(|row| row.state == "live" && row.live_deployment.is_some())?;
         let live = revision(source)?;
         (self.row(to, service).and_then(revision) != Some(live)).then(|| live.to_owned())
     }
