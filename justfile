@@ -17,6 +17,10 @@ pages FOLDER="target/pages":
     cargo build
     bash tests/browser/run {{FOLDER}}
 
+# The picture of the README, small; needs pngquant
+cover FOLDER="target/pages": (pages FOLDER)
+    for scheme in light dark; do pngquant --force --skip-if-larger --quality 60-90 --output "docs/project-$scheme.png" "{{FOLDER}}/cover-$scheme.png"; done
+
 # The benchmarks; each figure names the server that it ran on
 bench:
     cargo bench

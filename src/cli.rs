@@ -94,18 +94,17 @@ enum Verb {
 /// Where the server is that a verb talks to.
 #[derive(clap::Args, Clone)]
 pub(crate) struct Target {
-    /// The server; by default that of the current context
-    #[arg(long, env = "BRANCHLINE_SERVER", global = true)]
-    server: Option<String>,
-    /// The token; by default that of the current context
-    #[arg(long, env = "BRANCHLINE_TOKEN", hide_env_values = true, global = true)]
-    token: Option<String>,
-    /// The project
-    #[arg(short, long, global = true)]
+    /// The project; by default that of the current context
+    #[arg(short, long, value_name = "NAME")]
     project: Option<String>,
-    /// How the answer is printed
-    #[arg(short, long, value_enum, default_value_t = Format::Text, global = true)]
-    output: Format,
+    #[command(flatten)]
+    output: output::Output,
+    /// The server; by default BRANCHLINE_SERVER, then that of the current context
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    /// The token; by default BRANCHLINE_TOKEN, then that of the current context
+    #[arg(long)]
+    token: Option<String>,
 }
 
 /// Runs the command line of this process.

@@ -17,6 +17,7 @@ mod forge;
 mod head;
 mod image;
 mod observe;
+mod podlog;
 mod record;
 mod release;
 mod removal;
@@ -145,6 +146,14 @@ impl Snapshot {
         self.environments
             .iter()
             .find(|found| found.project.as_str() == project && found.name.as_str() == name)
+    }
+
+    /// The place of an environment in the order of promotion; those that are in no configuration come last.
+    #[must_use]
+    pub fn rank(&self, project: &str, environment: &str) -> usize {
+        let known = self.config.projects.values().find(|known| known.name.as_str() == project);
+        let ordered = known.map(|known| known.ordered_environments()).unwrap_or_default();
+        ordered.iter().position(|name| name.as_str() == environment).unwrap_or(ordered.len())
     }
 }
 
@@ -360,23 +369,6 @@ impl Reconciler {
         environment: &Arc<Environment>,
     ) -> Result<crate::plan::Plan, ReconcileError> {
         self.plan_environment(snapshot, environment).await.map(|(plan, _, _)| plan)
-    }
-
-    /// The last lines of the newest pod of a service.
-    ///
-    /// # Errors
-    /// When the cluster does not answer.
-    pub async fn pod_logs(
-        &self,
-        environment: &Environment,
-        service: &str,
-    ) -> Result<Vec<String>, ReconcileError> {
-        let cluster = self.cluster(environment)?;
-        let pods = crate::cluster::logs::pods(cluster, &environment.namespace, service).await?;
-        let Some(pod) = pods.first() else { return Ok(Vec::new()) };
-        let options = crate::cluster::logs::LogOptions { tail: Some(200), ..Default::default() };
-        let (namespace, redactor) = (environment.namespace.as_str(), &self.0.parts.redactor);
-        Ok(crate::cluster::logs::tail(cluster, namespace, &pod.name, &options, redactor).await?)
     }
 
     fn state_key(environment: &Environment, service: &ServiceName) -> rollout::Key {

@@ -1,10 +1,11 @@
 //! The server's API, as verbs ask it.
 
 use anyhow::Context as _;
-use reqwest::{Method, StatusCode};
+use futures::{Stream, StreamExt as _};
+use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 
-use super::output::{Exit, ends};
+use super::output::{Exit, ends, plain};
 use super::{Target, context};
 use crate::settings::Environment;
 
@@ -16,41 +17,95 @@ pub(super) struct Client {
     http: reqwest::Client,
     pub(super) server: String,
     token: Option<String>,
-    /// The project that the context names.
-    pub(super) project: Option<String>,
+    /// The project that is meant.
+    project: Option<String>,
 }
 
 impl Client {
     /// The server that the flags, the environment or the current context name.
     pub(super) fn new(target: &Target) -> anyhow::Result<Self> {
-        let context = context::current(&Environment::of_process())?;
-        let server = target.server.clone().or_else(|| context.as_ref().map(|context| context.server.clone()));
+        let environment = Environment::of_process();
+        let given =
+            |flag: &Option<String>, name| flag.clone().or_else(|| environment.get(name).map(str::to_owned));
+        let context = context::current(&environment)?;
+        let server = given(&target.server, "BRANCHLINE_SERVER")
+            .or_else(|| context.as_ref().map(|context| context.server.clone()));
         let Some(server) = server else {
             let message = "no server is named; hint: run `branchline demo`, or give --server URL";
             return Err(ends(Exit::Usage, message));
         };
+        let usable = url::Url::parse(&server)
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if !usable {
+            let message =
+                format!("`{server}` is no address of a server; hint: write it as http://127.0.0.1:7070");
+            return Err(ends(Exit::Usage, message));
+        }
         // a token goes only to the server that it was given for
         let own = context.as_ref().filter(|context| context.server == server);
-        let token = target.token.clone().or_else(|| own.and_then(|context| context.token.clone()));
+        let token = given(&target.token, "BRANCHLINE_TOKEN")
+            .or_else(|| own.and_then(|context| context.token.clone()));
         let project = target.project.clone().or_else(|| own.and_then(|context| context.project.clone()));
         let http = reqwest::Client::builder()
-            .timeout(PATIENCE)
+            .connect_timeout(PATIENCE)
+            .read_timeout(PATIENCE)
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
         Ok(Self { http, server: server.trim_end_matches('/').to_owned(), token, project })
     }
 
+    /// The project that the flag or the context names, where one does.
+    pub(super) fn project(&self) -> Option<&str> {
+        self.project.as_deref()
+    }
+
+    /// The project, which this verb needs.
+    pub(super) fn wanted_project(&self) -> anyhow::Result<&str> {
+        self.project().ok_or_else(|| {
+            ends(Exit::Usage, "no project is named; hint: give -p, `branchline projects` lists them")
+        })
+    }
+
     /// Asks for something.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        self.send(Method::GET, path, None).await
+        read(self.send(Method::GET, path, None).await?).await
     }
 
     /// Wants something done.
     pub(super) async fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
-        self.send(Method::POST, path, Some(body)).await
+        read(self.send(Method::POST, path, Some(body)).await?).await
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+    /// The data of server-sent events, one by one
+    /// (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+    pub(super) async fn events(
+        &self,
+        path: &str,
+    ) -> anyhow::Result<impl Stream<Item = anyhow::Result<String>> + use<>> {
+        let bytes = Box::pin(self.send(Method::GET, path, None).await?.bytes_stream());
+        Ok(futures::stream::unfold((bytes, Vec::new()), |(mut bytes, mut held)| async move {
+            loop {
+                if let Some(end) = held.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = held.drain(..=end).collect();
+                    let line = String::from_utf8_lossy(&line);
+                    if let Some(data) = line.trim_end_matches(['\r', '\n']).strip_prefix("data:") {
+                        return Some((Ok(data.to_owned()), (bytes, held)));
+                    }
+                    continue;
+                }
+                match bytes.next().await? {
+                    Ok(part) => held.extend_from_slice(&part),
+                    Err(error) => {
+                        let message = format!("the answer broke off: {}", root(&error.without_url()));
+                        return Some((Err(ends(Exit::Unreachable, message)), (bytes, held)));
+                    }
+                }
+            }
+        }))
+    }
+
+    /// The answer, where it is a good one.
+    async fn send(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Response> {
         let url = format!("{}{path}", self.server);
         let mut request = self.http.request(method, &url);
         if let Some(token) = &self.token {
@@ -60,31 +115,64 @@ impl Client {
             request = request.json(&body);
         }
         let answer = request.send().await.map_err(|error| {
-            let message = format!("{} cannot be reached: {}", self.server, error.without_url());
-            ends(Exit::Unreachable, message + "; hint: is the server running?")
+            let why = root(&error.without_url());
+            let message = format!("{} cannot be reached: {why}; hint: is the server running?", self.server);
+            ends(Exit::Unreachable, message)
         })?;
-        let status = answer.status();
-        let text = answer.text().await.context("the answer broke off")?;
-        let value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-        if status.is_success() {
-            return Ok(value);
+        if answer.status().is_success() {
+            return Ok(answer);
         }
-        let detail = value["detail"].as_str().map_or_else(|| format!("the server answers {status}"), plain);
-        let hint = value["hint"].as_str().map(|hint| format!("; hint: {}", plain(hint))).unwrap_or_default();
-        let exit = match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Exit::SignIn,
-            StatusCode::NOT_FOUND => Exit::NotFound,
-            StatusCode::CONFLICT => Exit::Held,
-            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Exit::Usage,
-            _ => Exit::Failed,
-        };
-        Err(ends(exit, detail + &hint))
+        Err(refusal(answer).await)
     }
 }
 
-/// A text of a server without what a terminal would obey.
-pub(super) fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || *c == '\n' || *c == '\t').collect()
+/// Why the server does not do it, with the code that the program ends with.
+async fn refusal(answer: Response) -> anyhow::Error {
+    let status = answer.status();
+    let value: Value = answer.json().await.unwrap_or_default();
+    let exit = match (status, value["code"].as_str()) {
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => Exit::SignIn,
+        (StatusCode::NOT_FOUND, _) => Exit::NotFound,
+        (StatusCode::CONFLICT, Some("held")) => Exit::Held,
+        (StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY, _) => Exit::Usage,
+        _ => Exit::Failed,
+    };
+    let detail = value["detail"].as_str().map_or_else(|| format!("the server answers {status}"), clause);
+    let hint = match (exit, value["hint"].as_str()) {
+        // the server tells programs how; a person gives a flag
+        (Exit::SignIn, _) if status == StatusCode::UNAUTHORIZED => {
+            Some("give --token or BRANCHLINE_TOKEN: the file `token` of the server's data folder".to_owned())
+        }
+        (_, hint) => hint.map(clause),
+    };
+    ends(exit, detail + &hint.map(|hint| format!("; hint: {hint}")).unwrap_or_default())
+}
+
+async fn read(answer: Response) -> anyhow::Result<Value> {
+    let text = answer.text().await.context("the answer broke off")?;
+    serde_json::from_str(&text).context("the answer is no JSON; is this a Branchline server?")
+}
+
+/// A sentence of the server as the clause that stands behind `error:`.
+fn clause(sentence: &str) -> String {
+    let text = plain(sentence);
+    let text = text.trim_end_matches('.');
+    let mut letters = text.chars();
+    match (letters.next(), letters.clone().next()) {
+        (Some(first), Some(second)) if second.is_lowercase() || second == ' ' => {
+            first.to_lowercase().chain(letters).collect()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// The deepest cause, which says most.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
 }
 
 /// A part of a path, escaped.

@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::assemble::{self, Running};
-use super::output::{Exit, Format, print, print_value, say, table};
+use super::output::{Exit, Format, Output, Progress, print, print_value, say, table};
 use super::serve::until_told;
 use super::{context, sample};
 use crate::name::{EnvironmentName, ProjectName};
@@ -26,10 +26,10 @@ const ANSWER: Duration = Duration::from_secs(10);
 #[derive(clap::Args)]
 pub(super) struct Demo {
     /// Where everything is kept; a folder that holds a demo is carried on
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Where the server listens; by default 127.0.0.1:7070, or a free port where that is taken
-    #[arg(long)]
+    #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<String>,
     /// Removes what an earlier demo left, and starts anew
     #[arg(long)]
@@ -37,9 +37,8 @@ pub(super) struct Demo {
     /// Ends once everything has settled: 0 where all is well, 1 where it is not
     #[arg(long)]
     once: bool,
-    /// How the result is printed
-    #[arg(short, long, value_enum, default_value_t = Format::Text)]
-    output: Format,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl Demo {
@@ -59,7 +58,10 @@ impl Demo {
         let filter = environment.log_filter().unwrap_or("error");
         start_logging(LogFormat::Pretty, Some(filter), false, redactor)?;
         let running = assemble::start(&settings, None).await?;
-        let result = settle(&running, &data, self.output == Format::Text).await;
+        if !self.once {
+            remember(&environment, &running);
+        }
+        let result = settle(&running, &data, !self.is_for_machines()).await;
         let settled = match result {
             Ok(services) => self.show(&running, &data, &services, begun),
             Err(error) => {
@@ -71,20 +73,14 @@ impl Demo {
             running.end().await?;
             return Ok(if settled { Exit::Ok } else { Exit::Failed });
         }
-        let address = running.server;
-        let token = running.token.expose().clone();
-        let shop = context::Context {
-            server: format!("http://{address}"),
-            token: Some(token),
-            project: Some("shop".to_owned()),
-        };
-        if let Err(error) = context::save(&environment, "demo", shop) {
-            say(&format!("The command line does not know this demo: {error}"));
-        }
         until_told().await?;
         say("Ending the services…");
         running.end().await?;
         Ok(Exit::Ok)
+    }
+
+    fn is_for_machines(&self) -> bool {
+        matches!(self.output.format, Format::Json | Format::Yaml)
     }
 
     fn data_dir(&self, environment: &Environment) -> anyhow::Result<PathBuf> {
@@ -126,12 +122,12 @@ impl Demo {
             service["state"] == "live" && answers
         };
         let settled = !services.is_empty() && services.iter().all(well);
-        if self.output != Format::Text {
+        if self.is_for_machines() {
             let proxy = running.proxy.map(|proxy| format!("http://{proxy}"));
             let server = format!("http://{}", running.server);
             print_value(
                 &json!({"settled": settled, "listen": server, "proxy": proxy, "dataDir": data, "services": services}),
-                self.output,
+                self.output.format,
             );
             return settled;
         }
@@ -154,9 +150,12 @@ impl Demo {
                 ]
             })
             .collect();
+        if !self.once {
+            print(&how_to_go_on(data));
+        }
         print(&table(&["ENVIRONMENT", "SERVICE", "STATE", "REVISION", "HTTP", "URL"], &rows));
         if !self.once {
-            print(&how_to_go_on(running.server, data));
+            print(&format!("\nThe dashboard       http://{}\n", running.server));
         }
         print(&format!("Settled in {} s\n", begun.elapsed().as_secs().max(1)));
         settled
@@ -164,25 +163,47 @@ impl Demo {
 }
 
 /// Lines that can be pasted one by one, in any order.
-fn how_to_go_on(server: SocketAddr, data: &Path) -> String {
-    let program =
-        std::env::current_exe().map_or_else(|_| "branchline".to_owned(), |path| path.display().to_string());
-    let (work, kubeconfig) = (data.join("work"), data.join("kubeconfig"));
+fn how_to_go_on(data: &Path) -> String {
+    let (work, kubeconfig, me) = (data.join("work"), data.join("kubeconfig"), program());
     let (work, kubeconfig) = (work.display(), kubeconfig.display());
     format!(
         "
-The dashboard       http://{server}
-Push a change       cd {work}/web && sed -i 's/<h1>/<h1>New: /' index.html && git commit -qam 'A new title' && git push -q
+Push a change       cd {work}/web && echo '<p>New</p>' >> index.html && git commit -qam 'A new line' && git push -q
+Promote it          {me} promote web --from staging --to production
 Open a pull request cd {work}/web && git switch -qC try && echo '<p>Try</p>' >> index.html && git commit -qam Try && git push -qf origin HEAD:refs/pull/1/head && git switch -q main
 Close it            cd {work}/web && git push -q origin :refs/pull/1/head
 Break something     cd {work}/api && echo 'oops' >> main.rs && git commit -qam 'Break it' && git push -q
+Ask why             cd {work}/api && {me} why HEAD
 Mend it             cd {work}/api && git revert --no-edit HEAD && git push -q
-Look                {program} status
-Why                 cd {work}/api && {program} why $(git rev-parse HEAD)
+Look                {me} status
 Kubernetes          kubectl --kubeconfig {kubeconfig} get deploy,pods,svc,ingress -A
 
 "
     )
+}
+
+/// Lets the command line know the demo, so that its verbs need no flags.
+fn remember(environment: &Environment, running: &Running) {
+    let shop = context::Context {
+        server: format!("http://{}", running.server),
+        token: Some(running.token.expose().clone()),
+        project: Some("shop".to_owned()),
+    };
+    if let Err(error) = context::save(environment, "demo", shop) {
+        say(&format!("The command line does not know this demo: {error}"));
+    }
+}
+
+/// How this program is called from another shell.
+fn program() -> String {
+    let found = std::env::current_exe().ok();
+    let environment = Environment::of_process();
+    let folders = environment.get("PATH").map(std::env::split_paths).into_iter().flatten();
+    let on_the_path = folders.map(|folder| folder.join("branchline")).any(|path| path.is_file());
+    match found.filter(|_| !on_the_path) {
+        Some(path) => path.display().to_string(),
+        None => "branchline".to_owned(),
+    }
 }
 
 /// Only what a demo made itself is removed.
@@ -207,17 +228,13 @@ fn is_free(address: &str) -> bool {
 async fn settle(running: &Running, data: &Path, tell: bool) -> anyhow::Result<Vec<Value>> {
     let (project, staging, production): (ProjectName, EnvironmentName, EnvironmentName) =
         ("shop".parse()?, "staging".parse()?, "production".parse()?);
-    let progress = |text: &str| {
-        if tell {
-            say(text);
-        }
-    };
-    progress("Building and starting staging…");
+    let progress = Progress::new(tell);
+    progress.on("Building and starting staging…");
     let rows = settled(running).await?;
     let released = rows.iter().any(|row| row.environment == "production" && row.state != "notReleased");
     let staged = rows.iter().filter(|row| row.environment == "staging").all(|row| row.state == "live");
     if !released && staged {
-        progress("Promoting staging to production…");
+        progress.on("Promoting staging to production…");
         let author = Person { name: "Demo".to_owned(), email: "demo@localhost".to_owned() };
         let before = running.reconciler.snapshot().borrow().config_revision.clone();
         running.reconciler.promote(&project, &staging, &production, &[], author).await?;
@@ -227,7 +244,9 @@ async fn settle(running: &Running, data: &Path, tell: bool) -> anyhow::Result<Ve
     }
     // the promotion of this run or of one that was cut off
     sample::fast_forward(data, "config")?;
-    let rows = settled(running).await?;
+    let mut rows = settled(running).await?;
+    let snapshot = running.reconciler.snapshot().borrow().clone();
+    rows.sort_by_key(|row| (snapshot.rank(&row.project, &row.environment), row.service.clone()));
     let mut services = Vec::new();
     for row in rows {
         services.push(asked(&row, running.proxy).await?);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use super::output::{Exit, ends};
 use crate::config::{self, File, Repository};
 
 /// The largest file that is read.
@@ -12,11 +13,11 @@ const LARGEST: u64 = 8 << 20;
 /// Reads the config in a folder. Links are refused, as in Git; what is no part of the layout is left alone.
 pub(super) fn load(folder: &Path) -> anyhow::Result<Repository> {
     let mut files = Vec::new();
-    anyhow::ensure!(
-        folder.is_dir(),
-        "{} is no folder; hint: name the folder of the config repository",
-        folder.display()
-    );
+    if !folder.is_dir() {
+        let message =
+            format!("{} is no folder; hint: name the folder of the config repository", folder.display());
+        return Err(ends(Exit::NotFound, message));
+    }
     for part in ["branchline.yaml", "clusters", "projects", "templates", "secrets"] {
         collect(folder, &folder.join(part), &mut files)?;
     }

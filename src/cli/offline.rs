@@ -1,12 +1,12 @@
 //! Verbs that need no server: `validate`, `render`, `explain`, `schema`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::output::{Exit, Format, ends, print, print_value, say};
+use super::output::{Exit, Format, Output, ends, print, print_value, say};
 use super::{ConfigPath, folder};
 use crate::config::{Repository, Severity, explain, schema};
 use crate::desired::{self, ArtifactSource, Environment, Found, Hosts, Inputs, Runtime, Service};
@@ -16,64 +16,73 @@ use crate::render::{self, TemplateFile, TemplateSet};
 /// Stands for every revision, since a folder on disk has none.
 const NO_REVISION: &str = "0000000000000000000000000000000000000000";
 
+/// How the problems of a config repository are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Problems {
+    Text,
+    Json,
+    Yaml,
+    Github,
+    Name,
+}
+
 #[derive(clap::Args)]
 pub(super) struct Validate {
     #[command(flatten)]
     at: ConfigPath,
-    /// text, json, or github for annotations of a workflow
-    #[arg(short, long, default_value = "text")]
-    output: String,
+    /// text, json, yaml, name for the files alone, or github for annotations of a workflow
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Problems::Text)]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
+    output: Problems,
 }
 
 impl Validate {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         let repository = folder::load(&self.at.path)?;
         let errors = repository.errors().count();
-        match self.output.as_str() {
-            "json" => print_value(&problems_as_json(&repository), Format::Json),
-            "github" => {
-                for problem in &repository.problems {
-                    let word = if problem.severity == Severity::Warning { "warning" } else { "error" };
-                    let hint =
-                        problem.hint.as_deref().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
-                    // the rules of workflow commands: https://docs.github.com/actions/reference/workflow-commands-for-github-actions
-                    let message =
-                        format!("{}{hint}", problem.message).replace('%', "%25").replace('\n', "%0A");
-                    let place = &problem.place;
-                    print(&format!(
-                        "::{word} file={},line={},col={}::{message}\n",
-                        place.file, place.line, place.column
-                    ));
-                }
+        match self.output {
+            Problems::Json => print_value(&problems_as_json(&repository), Format::Json),
+            Problems::Yaml => print_value(&problems_as_json(&repository), Format::Yaml),
+            Problems::Github => repository.problems.iter().for_each(|problem| print(&annotation(problem))),
+            Problems::Name => {
+                let files: BTreeSet<_> =
+                    repository.problems.iter().map(|problem| &problem.place.file).collect();
+                files.iter().for_each(|file| print(&format!("{file}\n")));
             }
-            "text" => {
-                for problem in &repository.problems {
-                    print(&format!("{problem}\n"));
-                }
+            Problems::Text => {
+                repository.problems.iter().for_each(|problem| print(&format!("{problem}\n")));
                 say(&summary(&repository, errors));
-            }
-            other => {
-                return Err(ends(
-                    Exit::Usage,
-                    format!("there is no output `{other}`; hint: text, json or github"),
-                ));
             }
         }
         Ok(if errors == 0 { Exit::Ok } else { Exit::Usage })
     }
 }
 
+/// A problem as a command to a workflow
+/// (<https://docs.github.com/actions/reference/workflow-commands-for-github-actions>).
+fn annotation(problem: &crate::config::Problem) -> String {
+    let word = if problem.severity == Severity::Warning { "warning" } else { "error" };
+    let hint = problem.hint.as_deref().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
+    let message = format!("{}{hint}", problem.message).replace('%', "%25").replace('\n', "%0A");
+    let place = &problem.place;
+    format!("::{word} file={},line={},col={}::{message}\n", place.file, place.line, place.column)
+}
+
 fn summary(repository: &Repository, errors: usize) -> String {
-    let services: usize = repository.projects.values().map(|project| project.services.len()).sum();
-    let (projects, environments) = (
-        repository.projects.len(),
-        repository.projects.values().map(|project| project.environments.len()).sum::<usize>(),
+    let count = |n: usize, noun: &str| if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") };
+    let projects = repository.projects.values();
+    let services: usize = projects.clone().map(|project| project.services.len()).sum();
+    let environments: usize = projects.map(|project| project.environments.len()).sum();
+    let found = format!(
+        "{}, {}, {}",
+        count(repository.projects.len(), "project"),
+        count(services, "service"),
+        count(environments, "environment")
     );
-    let found = format!("{projects} projects, {services} services, {environments} environments");
     match (errors, repository.problems.len() - errors) {
         (0, 0) => format!("Valid: {found}."),
-        (0, warnings) => format!("Valid, with {warnings} warnings: {found}."),
-        (errors, _) => format!("{errors} errors in {found}."),
+        (0, warnings) => format!("Valid, with {}: {found}.", count(warnings, "warning")),
+        (errors, _) => format!("{}; sound: {found}.", count(errors, "error")),
     }
 }
 
@@ -98,11 +107,13 @@ pub(super) struct Render {
     #[command(flatten)]
     at: ConfigPath,
     /// The environment
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "ENV")]
     environment: String,
     /// The project, where there are several
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "NAME")]
     project: Option<String>,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl Render {
@@ -122,11 +133,19 @@ impl Render {
         }
         say("The revision and the image stand for those of Git, which a folder on disk does not have.");
         let manifests = rendered(&repository, &found.services[&name])?;
-        let documents: Vec<String> = manifests
-            .iter()
-            .map(|manifest| format!("# {}\n{}", manifest.place(), crate::yaml::write(manifest.object())))
-            .collect();
-        print(&documents.join("---\n"));
+        match self.output.format {
+            Format::Json => print_value(
+                &manifests.iter().map(|manifest| manifest.object().clone()).collect(),
+                Format::Json,
+            ),
+            Format::Name => manifests.iter().for_each(|manifest| print(&format!("{}\n", manifest.key()))),
+            Format::Text | Format::Wide | Format::Yaml => {
+                let document = |manifest: &render::Manifest| {
+                    format!("# {}\n{}", manifest.place(), crate::yaml::write(manifest.object()))
+                };
+                print(&manifests.iter().map(document).collect::<Vec<_>>().join("---\n"));
+            }
+        }
         Ok(Exit::Ok)
     }
 }
@@ -191,11 +210,13 @@ pub(super) struct Explain {
     #[command(flatten)]
     at: ConfigPath,
     /// The environment; without one, what all environments begin with
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "ENV")]
     environment: Option<String>,
     /// The project, where there are several
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "NAME")]
     project: Option<String>,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl Explain {
@@ -205,7 +226,11 @@ impl Explain {
         let (project, name, environment) = found;
         match repository.effective(&repository.projects[&project], environment.as_ref(), &name, None, None) {
             Ok(sum) => {
-                print(&explain(&sum.node));
+                match self.output.format {
+                    Format::Json | Format::Yaml => print_value(&sum.node.to_json(), self.output.format),
+                    Format::Name => print(&format!("{project}/{name}\n")),
+                    Format::Text | Format::Wide => print(&explain(&sum.node)),
+                }
                 Ok(Exit::Ok)
             }
             Err(problems) => {
@@ -227,6 +252,13 @@ fn find(
         repository.projects.values().filter(|p| project.is_none_or(|name| p.name.as_str() == name));
     let with_service = |p: &&crate::config::Project| p.services.keys().any(|s| s.as_str() == service);
     let Some(found) = candidates.find(with_service) else {
+        let file = format!("/services/{service}.yaml");
+        let broken: Vec<_> =
+            repository.errors().filter(|problem| problem.place.file.ends_with(&file)).collect();
+        if !broken.is_empty() {
+            broken.iter().for_each(|problem| say(&problem.to_string()));
+            return Err(ends(Exit::Usage, format!("the file of `{service}` is broken")));
+        }
         let known: Vec<_> =
             repository.projects.values().flat_map(|p| p.services.keys().map(ToString::to_string)).collect();
         let hint = if known.is_empty() {
@@ -234,7 +266,7 @@ fn find(
         } else {
             format!("there is {}", known.join(", "))
         };
-        return Err(ends(Exit::NotFound, format!("there is no sound service `{service}`; hint: {hint}")));
+        return Err(ends(Exit::NotFound, format!("there is no service `{service}`; hint: {hint}")));
     };
     let name = found.services.keys().find(|s| s.as_str() == service).cloned().expect("it was just found");
     let environment = match environment {
@@ -258,7 +290,7 @@ pub(super) struct SchemaVerb {
     /// The kind, such as Service; without one, all of them
     kind: Option<String>,
     /// Writes all schemas to this folder
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     write: Option<PathBuf>,
 }
 

@@ -1,7 +1,11 @@
 //! Exit codes, formats and the one place that prints.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use serde_json::Value;
 
 /// How a verb ends. The numbers are part of the interface (`docs/cli.md`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,15 +35,24 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// How an answer is printed.
+/// How an answer is printed. The variants carry no help of their own: one line of `--help` names them all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[expect(missing_docs, reason = "a comment here would be a paragraph of every --help")]
 pub enum Format {
-    /// For people.
     Text,
-    /// As JSON.
+    Wide,
     Json,
-    /// As YAML.
     Yaml,
+    Name,
+}
+
+/// The flag that all verbs with an answer share.
+#[derive(clap::Args, Clone, Copy)]
+pub(super) struct Output {
+    /// How the answer is printed: text, wide, json, yaml or name
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum)]
+    #[arg(default_value_t = Format::Text, hide_possible_values = true, hide_default_value = true)]
+    pub(super) format: Format,
 }
 
 /// An error that knows how the program ends.
@@ -69,28 +82,79 @@ pub(super) fn print(text: &str) {
 }
 
 /// Prints a value in a machine's format.
-pub(super) fn print_value(value: &serde_json::Value, format: Format) {
+pub(super) fn print_value(value: &Value, format: Format) {
     match format {
         Format::Yaml => print(&crate::yaml::write(value)),
-        Format::Text | Format::Json => {
-            print(&(serde_json::to_string_pretty(value).unwrap_or_default() + "\n"))
-        }
+        _ => print(&(serde_json::to_string_pretty(value).unwrap_or_default() + "\n")),
     }
 }
 
-/// Says what went wrong, with everything behind it.
+/// Prints an answer: for people, who may ask for more columns, as names, one a line, or whole for machines.
+pub(super) fn answer(
+    format: Format,
+    value: &Value,
+    people: impl FnOnce(bool) -> String,
+    names: impl FnOnce() -> Vec<String>,
+) {
+    match format {
+        Format::Text | Format::Wide => print(&plain(&people(format == Format::Wide))),
+        Format::Name => names().iter().for_each(|name| print(&(plain(name) + "\n"))),
+        Format::Json | Format::Yaml => print_value(value, format),
+    }
+}
+
+/// A text of a server without what a terminal would obey.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || *c == '\n' || *c == '\t').collect()
+}
+
+/// Says what went wrong, with everything behind it; the way out stands on a line of its own.
 pub(super) fn complain(error: &anyhow::Error) {
-    let mut text = format!("error: {error}\n");
+    let mut text = format!("error: {}\n", hint_below(&error.to_string()));
     for cause in error.chain().skip(1) {
-        text += &format!("  because {cause}\n");
+        text += &format!("  because {}\n", hint_below(&cause.to_string()));
     }
     // nobody is left to tell when this fails
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
+fn hint_below(message: &str) -> String {
+    message.replace("; hint: ", "\nhint: ").trim_end().to_owned()
+}
+
 /// Says how far it is, on standard error.
 pub(super) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// What is waited for: a spinner on a terminal, a line otherwise.
+pub(super) struct Progress(Option<ProgressBar>);
+
+impl Progress {
+    /// Says nothing where it is not wanted.
+    pub(super) fn new(wanted: bool) -> Self {
+        Self(wanted.then(ProgressBar::new_spinner))
+    }
+
+    /// Says what is waited for now.
+    pub(super) fn on(&self, text: &str) {
+        match &self.0 {
+            Some(spinner) if io::stderr().is_terminal() => {
+                spinner.set_message(text.to_owned());
+                spinner.enable_steady_tick(Duration::from_millis(120));
+            }
+            Some(_) => say(text),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(spinner) = &self.0 {
+            spinner.finish_and_clear();
+        }
+    }
 }
 
 /// A table of aligned columns, without borders, as `kubectl` prints them.

@@ -13,28 +13,28 @@ use crate::telemetry::{LogFormat, start_logging};
 #[derive(clap::Args)]
 pub(super) struct Serve {
     /// The config repository: URL[#BRANCH][:PATH]
-    #[arg(long)]
+    #[arg(long, value_name = "REPOSITORY")]
     config_repo: Option<String>,
     /// Where everything is kept
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Where the server listens
-    #[arg(long)]
+    /// Where the server listens; by default 127.0.0.1:7070
+    #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<String>,
     /// Where people reach the pages, as reports on GitHub link to them
-    #[arg(long)]
+    #[arg(long, value_name = "URL")]
     public_url: Option<String>,
     /// A Git host beyond github.com and gitlab.com that may be fetched from; `file` for local paths
-    #[arg(long)]
+    #[arg(long, value_name = "HOST")]
     git_host: Vec<String>,
     /// Runs previews of a forge's repository as processes of this machine
     #[arg(long)]
     trust_pull_requests: bool,
-    /// How the embedded cluster runs pods
-    #[arg(long, default_value = "process")]
+    /// How the embedded cluster runs pods: as processes of this machine
+    #[arg(long, default_value = "process", hide_possible_values = true)]
     runtime: RuntimeName,
     /// json or pretty
-    #[arg(long, default_value = "json")]
+    #[arg(long, value_name = "FORMAT", default_value = "json")]
     log_format: String,
 }
 

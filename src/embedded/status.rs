@@ -123,7 +123,7 @@ impl Refusal {
     pub(crate) fn unsupported_media_type() -> Self {
         // `kubectl create KIND` sends protobuf, and falls back to nothing else
         let message = "the body of the request was in an unknown format - accepted media types include: \
-            application/json; hint: `kubectl create … --dry-run=client -o yaml | kubectl create -f -` sends JSON";
+            application/json; hint: `kubectl create … --dry-run=client -o yaml | kubectl create --validate=false -f -` sends JSON";
         Self::new(415, "UnsupportedMediaType", message, None)
     }
 

@@ -242,29 +242,6 @@ impl Reconciler {
         Err(ReleaseError::NotNow(format!("the branch moved while it was written to: {why}")))
     }
 
-    /// Refuses names that stand nowhere in what should exist, before anything is done in their name.
-    ///
-    /// # Errors
-    /// [`ReleaseError::Unknown`], with what there is no such thing of.
-    pub fn expect_known(
-        &self,
-        project: &ProjectName,
-        environment: &EnvironmentName,
-        service: Option<&ServiceName>,
-    ) -> Result<(), ReleaseError> {
-        let snapshot = Arc::clone(&self.0.snapshot.borrow());
-        let Some(found) = snapshot.environment(project.as_str(), environment.as_str()) else {
-            return Err(no_environment(project, environment));
-        };
-        match service.filter(|name| !found.services.contains_key(*name) && !found.broken.contains_key(*name))
-        {
-            Some(name) => {
-                Err(ReleaseError::Unknown(format!("there is no service `{name}` in {project}/{environment}")))
-            }
-            None => Ok(()),
-        }
-    }
-
     fn known(
         &self,
         project: &ProjectName,

@@ -19,7 +19,7 @@ use crate::store::StoreError;
 /// The routes under `/api/v1`.
 #[must_use]
 pub fn routes(state: &ServerState, reconciler: &Reconciler) -> BoxedFilter<(Response,)> {
-    reads(reconciler).or(writes(state, reconciler)).unify().boxed()
+    reads(state, reconciler).or(writes(state, reconciler)).unify().boxed()
 }
 
 fn with(reconciler: &Reconciler) -> impl Filter<Extract = (Reconciler,), Error = Infallible> + Clone + use<> {
@@ -51,7 +51,7 @@ struct LogQuery {
     from: i64,
 }
 
-fn reads(reconciler: &Reconciler) -> BoxedFilter<(Response,)> {
+fn reads(state: &ServerState, reconciler: &Reconciler) -> BoxedFilter<(Response,)> {
     let get = || warp::path!("api" / "v1" / ..).and(warp::get());
     let status =
         get().and(warp::path!("status")).and(warp::query::<StatusQuery>()).and(with(reconciler)).then(
@@ -67,11 +67,20 @@ fn reads(reconciler: &Reconciler) -> BoxedFilter<(Response,)> {
         .then(|project: String, environment: String, r| async move {
             reply(read::plan(&r, &project, &environment).await)
         });
+    let of_server = state.clone();
     let pods = get()
         .and(warp::path!("projects" / String / "environments" / String / "services" / String / "logs"))
+        .and(warp::query::<read::PodLogQuery>())
         .and(with(reconciler))
-        .then(|project: String, environment: String, service: String, r| async move {
-            reply(read::pod_logs(&r, &project, &environment, &service).await)
+        .then(move |project: String, environment: String, service: String, query, r| {
+            let state = of_server.clone();
+            async move {
+                let place = (project.as_str(), environment.as_str(), service.as_str());
+                match read::pod_logs(&state, &r, place, &query).await {
+                    Ok(response) => response,
+                    Err(problem) => problem.into_response(),
+                }
+            }
         });
     let why = get()
         .and(warp::path!("why" / String))

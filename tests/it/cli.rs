@@ -32,7 +32,7 @@ fn text(bytes: &[u8]) -> String {
 fn the_sample_is_valid_and_says_so() {
     let output = branchline().args(["validate", "sample-repo/config"]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(0));
-    insta::assert_snapshot!(text(&output.stderr), @"Valid: 1 projects, 4 services, 2 environments.");
+    insta::assert_snapshot!(text(&output.stderr), @"Valid: 1 project, 4 services, 2 environments.");
     assert_eq!(text(&output.stdout), "");
 }
 
@@ -75,17 +75,76 @@ fn a_service_is_rendered_and_explained_as_it_lies_on_disk() {
 fn what_does_not_exist_ends_with_3_and_says_what_does() {
     let output = branchline().args(["explain", "apis", "sample-repo/config"]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(3));
-    insta::assert_snapshot!(text(&output.stderr), @"error: there is no sound service `apis`; hint: there is api, report, web, worker");
+    insta::assert_snapshot!(text(&output.stderr), @r"
+    error: there is no service `apis`
+    hint: there is api, report, web, worker
+    ");
     let output = branchline().args(["schema", "Pod"]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(3));
 }
 
 #[test]
+fn what_is_rendered_can_be_read_by_machines_and_listed_by_name() {
+    let render = |format| {
+        let arguments = ["render", "web", "sample-repo/config", "-e", "staging", "-o", format];
+        text(&branchline().args(arguments).output().expect("it runs").stdout)
+    };
+    let objects: Vec<serde_json::Value> = serde_json::from_str(&render("json")).expect("JSON");
+    let names: Vec<_> = objects.iter().map(|object| object["kind"].as_str().expect("a kind")).collect();
+    assert!(names.contains(&"Deployment") && names.contains(&"Ingress"), "{names:?}");
+    assert_eq!(render("name").lines().count(), objects.len());
+    assert!(render("name").contains("Deployment/shop-staging/web"), "{}", render("name"));
+    let arguments = ["explain", "web", "sample-repo/config", "-e", "staging", "-o", "json"];
+    let output = branchline().args(arguments).output().expect("it runs");
+    let merged: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(merged["type"], "static");
+}
+
+#[test]
+fn a_broken_file_is_named_where_its_service_is_asked_for_and_is_no_matter_to_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut copy = std::process::Command::new("cp");
+    copy.args(["-r", "sample-repo/config/."]).arg(folder.path()).current_dir(env!("CARGO_MANIFEST_DIR"));
+    assert!(copy.status().expect("cp runs").success());
+    let api = folder.path().join("projects/shop/services/api.yaml");
+    let broken = std::fs::read_to_string(&api).expect("the sample").replace("type: web", "typo: web");
+    std::fs::write(&api, broken).expect("written");
+    let of = |service: &str| {
+        let arguments = ["render", service, folder.path().to_str().expect("UTF-8"), "-e", "staging"];
+        branchline().args(arguments).output().expect("it runs")
+    };
+    let output = of("api");
+    assert_eq!(output.status.code(), Some(2));
+    insta::assert_snapshot!(text(&output.stderr), @r"
+    projects/shop/services/api.yaml:7:3: there is no field `typo` here
+      hint: did you mean type?
+    error: the file of `api` is broken
+    ");
+    assert_eq!(of("web").status.code(), Some(0), "{}", text(&of("web").stderr));
+    let output = branchline().args(["validate", "-o", "name"]).arg(folder.path()).output().expect("it runs");
+    assert!(text(&output.stdout).contains("projects/shop/services/api.yaml\n"), "{}", text(&output.stdout));
+}
+
+#[test]
 fn a_server_that_is_not_there_ends_with_7_and_one_that_is_not_named_with_2() {
+    let output = branchline().args(["status", "--server", "localhost:7070"]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    insta::assert_snapshot!(text(&output.stderr), @r"
+    error: `localhost:7070` is no address of a server
+    hint: write it as http://127.0.0.1:7070
+    ");
     let output = branchline().args(["status", "--server", "http://127.0.0.1:9"]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(7), "{}", text(&output.stderr));
+    insta::assert_snapshot!(text(&output.stderr), @r"
+    error: http://127.0.0.1:9 cannot be reached: Connection refused (os error 111)
+    hint: is the server running?
+    ");
     let output = branchline().arg("status").output().expect("it runs");
     assert_eq!(output.status.code(), Some(2));
+    insta::assert_snapshot!(text(&output.stderr), @r"
+    error: no server is named
+    hint: run `branchline demo`, or give --server URL
+    ");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What the demo shows, told with the real program: pushes, mistakes, previews, releases, drift and kill -9.
 
+mod verbs;
 pub(crate) mod world;
 
 use k8s_openapi::api::apps::v1::Deployment;

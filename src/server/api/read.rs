@@ -2,18 +2,29 @@
 
 use std::sync::Arc;
 
+use futures::{Stream, StreamExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use warp::Reply as _;
 use warp::http::StatusCode;
+use warp::reply::Response;
 
-use super::super::Problem;
+use super::super::{Problem, ServerState};
 use super::of_store;
+use crate::cluster::ClusterError;
+use crate::cluster::logs::LogOptions;
 use crate::desired::Environment;
+use crate::name::{EnvironmentName, ProjectName, ServiceName};
+use crate::plan::Action;
 use crate::reconcile::{ReconcileError, Reconciler, Snapshot, chain};
 use crate::store::{Deployment, DeploymentFilter, ServiceRow};
 
 /// Log lines of one answer.
 const LINES: u32 = 1000;
+/// Lines of a pod's log where nobody says how many.
+const TAIL: u32 = 200;
 /// Deployments of one answer.
 const DEPLOYMENTS: u32 = 50;
 
@@ -26,8 +37,20 @@ pub(super) struct DeploymentQuery {
 
 pub(super) async fn status(reconciler: &Reconciler, project: Option<&str>) -> Result<Value, Problem> {
     let store = reconciler.store();
-    let rows = store.services(project, None).await.map_err(|error| of_store(&error))?;
+    let mut rows = store.services(project, None).await.map_err(|error| of_store(&error))?;
     let snapshot = reconciler.snapshot().borrow().clone();
+    if let Some(name) = project.filter(|_| rows.is_empty()) {
+        known_project(&snapshot, name)?;
+    }
+    let rank = |row: &ServiceRow| {
+        (
+            row.project.clone(),
+            snapshot.rank(&row.project, &row.environment),
+            row.environment.clone(),
+            row.service.clone(),
+        )
+    };
+    rows.sort_by_cached_key(rank);
     let held = store.list("held").await.map_err(|error| of_store(&error))?;
     let held: Vec<Value> = held
         .into_iter()
@@ -69,6 +92,7 @@ pub(super) async fn projects(reconciler: &Reconciler) -> Result<Value, Problem> 
             "status": word(&mine),
             "services": project.services.len(),
             "environments": project.ordered_environments(),
+            "protected": protected(project),
             "owners": project.document.spec.owners,
         })
     };
@@ -92,10 +116,49 @@ pub(in crate::server) fn is_broken(row: &ServiceRow) -> bool {
     problem || ["crashed", "degraded"].contains(&row.state.as_str())
 }
 
-fn environment(snapshot: &Snapshot, project: &str, name: &str) -> Result<Arc<Environment>, Problem> {
-    let missing =
-        || Problem::not_found(format!("There is no environment `{name}` in the project `{project}`."));
-    snapshot.environment(project, name).cloned().ok_or_else(missing)
+/// The environments in which a change by hand needs a second word.
+fn protected(project: &crate::config::Project) -> Vec<&EnvironmentName> {
+    let mut names = project.ordered_environments();
+    names.retain(|name| project.environments[*name].document.spec.protected == Some(true));
+    names
+}
+
+fn known_project(snapshot: &Snapshot, name: &str) -> Result<(), Problem> {
+    let names: Vec<&str> = snapshot.config.projects.keys().map(ProjectName::as_str).collect();
+    if names.contains(&name) {
+        return Ok(());
+    }
+    Err(missing(format!("There is no project `{name}`."), &names))
+}
+
+/// A problem that names what there is instead.
+fn missing(detail: String, known: &[&str]) -> Problem {
+    let problem = Problem::not_found(detail);
+    if known.is_empty() { problem } else { problem.hint(format!("there is {}", known.join(", "))) }
+}
+
+/// An environment as the last survey knows it.
+pub(super) fn environment(
+    snapshot: &Snapshot,
+    project: &str,
+    name: &str,
+) -> Result<Arc<Environment>, Problem> {
+    known_project(snapshot, project)?;
+    snapshot.environment(project, name).cloned().ok_or_else(|| {
+        let mine = snapshot.environments.iter().filter(|e| e.project.as_str() == project);
+        let names: Vec<&str> = mine.map(|e| e.name.as_str()).collect();
+        missing(format!("There is no environment `{name}` in the project `{project}`."), &names)
+    })
+}
+
+/// Says so where an environment has no such service.
+pub(super) fn known_service(environment: &Environment, service: &str) -> Result<(), Problem> {
+    let names: Vec<&str> =
+        environment.services.keys().chain(environment.broken.keys()).map(ServiceName::as_str).collect();
+    if names.contains(&service) {
+        return Ok(());
+    }
+    Err(missing(format!("There is no service `{service}` in {}.", environment.name), &names))
 }
 
 pub(super) async fn plan(reconciler: &Reconciler, project: &str, name: &str) -> Result<Value, Problem> {
@@ -103,25 +166,78 @@ pub(super) async fn plan(reconciler: &Reconciler, project: &str, name: &str) -> 
     let found = environment(&snapshot, project, name)?;
     match reconciler.plan_of(&snapshot, &found).await {
         Ok(plan) => {
-            Ok(json!({"id": plan.id, "changes": plan.changes(), "text": plan.to_string(), "plan": plan}))
+            let steps = plan.units.iter().flat_map(|unit| unit.steps.iter().chain(&unit.prune));
+            let objects: Vec<String> = steps
+                .filter(|step| step.action != Action::Unchanged)
+                .map(|step| step.key.to_string())
+                .collect();
+            Ok(
+                json!({"id": plan.id, "changes": plan.changes(), "objects": objects, "text": plan.to_string(), "plan": plan}),
+            )
         }
         Err(ReconcileError::Store(error)) => Err(of_store(&error)),
         Err(error) => Err(Problem::new(StatusCode::BAD_GATEWAY, "planFailed", chain(&error))),
     }
 }
 
+/// Which part of a pod's log is wanted.
+#[derive(Deserialize)]
+pub(super) struct PodLogQuery {
+    #[serde(default)]
+    follow: bool,
+    #[serde(default)]
+    previous: bool,
+    tail: Option<u32>,
+    since: Option<u32>,
+}
+
 pub(super) async fn pod_logs(
+    state: &ServerState,
     reconciler: &Reconciler,
-    project: &str,
-    name: &str,
-    service: &str,
-) -> Result<Value, Problem> {
+    (project, name, service): (&str, &str, &str),
+    query: &PodLogQuery,
+) -> Result<Response, Problem> {
     let snapshot = reconciler.snapshot().borrow().clone();
     let found = environment(&snapshot, project, name)?;
-    match reconciler.pod_logs(&found, service).await {
-        Ok(lines) => Ok(json!({"lines": lines})),
-        Err(error) => Err(Problem::new(StatusCode::BAD_GATEWAY, "logsFailed", chain(&error))),
+    known_service(&found, service)?;
+    let options = LogOptions {
+        tail: query.tail.or(query.since.is_none().then_some(TAIL)),
+        since_seconds: query.since,
+        previous: query.previous,
+        ..LogOptions::default()
+    };
+    let failed = |error| Problem::new(StatusCode::BAD_GATEWAY, "logsFailed", chain(&error));
+    if query.follow {
+        let lines = reconciler.follow_pod(&found, service, &options).await.map_err(failed)?;
+        let lines = lines.ok_or_else(|| Problem::not_found(format!("`{service}` has no pod in {name}.")))?;
+        let events = relayed(lines.take_until(state.stopping.clone().cancelled_owned()));
+        let events = events.map(|line| line.map(|line| warp::sse::Event::default().data(line)));
+        return Ok(warp::sse::reply(warp::sse::keep_alive().stream(events)).into_response());
     }
+    let lines = reconciler.pod_logs(&found, service, &options).await.map_err(failed)?;
+    Ok(warp::reply::json(&json!({"lines": lines})).into_response())
+}
+
+/// The lines by way of a task: what a cluster answers cannot be shared between threads, as a reply of warp has to be.
+/// The task ends with the lines, or with whoever reads them.
+fn relayed(
+    lines: impl Stream<Item = Result<String, ClusterError>> + Send + 'static,
+) -> ReceiverStream<Result<String, ClusterError>> {
+    let (sender, receiver) = mpsc::channel(64);
+    tokio::spawn(async move {
+        let mut lines = std::pin::pin!(lines);
+        loop {
+            let line = tokio::select! {
+                () = sender.closed() => return,
+                line = lines.next() => line,
+            };
+            let Some(line) = line else { return };
+            if sender.send(line).await.is_err() {
+                return;
+            }
+        }
+    });
+    ReceiverStream::new(receiver)
 }
 
 pub(super) async fn why(reconciler: &Reconciler, revision: &str) -> Result<Value, Problem> {

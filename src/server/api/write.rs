@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use warp::http::StatusCode;
 
 use super::super::Problem;
-use super::of_store;
+use super::{of_store, read};
 use crate::config::environment::Release;
 use crate::name::{EnvironmentName, ProjectName, Revision, ServiceName};
 use crate::reconcile::{Hint, PinRequest, Pinned, Reconciler, ReleaseError, chain};
@@ -76,6 +76,7 @@ impl Verb {
             Self::RollBack => {
                 let wanted: Rollback = parse(body)?;
                 let (project, environment, service) = (&wanted.project, &wanted.environment, &wanted.service);
+                known(reconciler, (project, environment), Some(service))?;
                 let to = wanted.to.as_ref();
                 pinned(reconciler.roll_back(project, environment, service, to, operator()).await)
             }
@@ -103,8 +104,8 @@ fn operator() -> Person {
 fn pinned(result: Result<Pinned, ReleaseError>) -> Result<Value, Problem> {
     match result {
         Ok(pinned) => Ok(json!({"revision": pinned.revision, "path": pinned.path})),
-        Err(ReleaseError::Unknown(message)) => Err(Problem::not_found(message)),
-        Err(ReleaseError::NotNow(message)) => Err(Problem::new(StatusCode::CONFLICT, "notNow", message)),
+        Err(ReleaseError::Unknown(message)) => Err(said(StatusCode::NOT_FOUND, "notFound", &message)),
+        Err(ReleaseError::NotNow(message)) => Err(said(StatusCode::CONFLICT, "notNow", &message)),
         Err(ReleaseError::Store(error)) => Err(of_store(&error)),
         Err(error @ ReleaseError::Source(_)) => {
             Err(Problem::new(StatusCode::BAD_GATEWAY, "gitFailed", chain(&error)))
@@ -112,11 +113,31 @@ fn pinned(result: Result<Pinned, ReleaseError>) -> Result<Value, Problem> {
     }
 }
 
-async fn deploy(reconciler: &Reconciler, wanted: Deploy) -> Result<Value, Problem> {
-    let known = reconciler.expect_known(&wanted.project, &wanted.environment, wanted.service.as_ref());
-    if let Err(unknown) = known {
-        return Err(Problem::not_found(format!("{unknown}.")).hint("`branchline status` shows what there is"));
+/// A clause of another room, with its hint, as a sentence and the way out.
+fn said(status: StatusCode, code: &'static str, message: &str) -> Problem {
+    let (clause, hint) = message.split_once("; hint: ").map_or((message, None), |(c, hint)| (c, Some(hint)));
+    let mut letters = clause.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    let problem = Problem::new(status, code, format!("{first}{}.", letters.as_str()));
+    match hint {
+        Some(hint) => problem.hint(hint),
+        None => problem,
     }
+}
+
+/// Says so where there is no such environment, or no such service in it.
+fn known(
+    reconciler: &Reconciler,
+    (project, environment): (&ProjectName, &EnvironmentName),
+    service: Option<&ServiceName>,
+) -> Result<(), Problem> {
+    let snapshot = reconciler.snapshot().borrow().clone();
+    let found = read::environment(&snapshot, project.as_str(), environment.as_str())?;
+    service.map_or(Ok(()), |service| read::known_service(&found, service.as_str()))
+}
+
+async fn deploy(reconciler: &Reconciler, wanted: Deploy) -> Result<Value, Problem> {
+    known(reconciler, (&wanted.project, &wanted.environment), wanted.service.as_ref())?;
     let Some(revision) = wanted.revision else {
         let (project, environment) = (&wanted.project, &wanted.environment);
         let hinted = reconciler.retry(project, environment, wanted.service.as_ref()).await;

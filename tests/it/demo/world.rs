@@ -83,6 +83,14 @@ impl Demo {
         (String::from_utf8_lossy(&said).into_owned(), output.status.success())
     }
 
+    /// Runs a verb as a person would, in a folder of theirs; gives what it prints, what it complains of and its code.
+    pub(super) fn verb(&self, folder: &Path, arguments: &[&str]) -> (String, String, i32) {
+        // the demo wrote down where it is
+        let output = program(&self.data).current_dir(folder).args(arguments).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr), output.status.code().unwrap())
+    }
+
     /// The whole status.
     pub(super) fn status(&self) -> Value {
         let (said, well) = self.run(&["status", "-o", "json"]);

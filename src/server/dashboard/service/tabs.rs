@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Known;
+use crate::cluster::logs::LogOptions;
 use crate::config::explain;
 use crate::desired::Wanted;
 use crate::reconcile::chain;
@@ -14,9 +15,11 @@ use crate::yaml::NodeValue;
 
 /// How long the page waits for the cluster.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Deployments and lines of the log on the overview.
+/// Deployments on the overview.
 const FEW: usize = 5;
-const LAST: usize = 12;
+/// Lines of the log on the overview, and on a tab of its own.
+const LAST: u32 = 12;
+const LINES: u32 = 500;
 
 /// A tab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +82,7 @@ impl Tab {
         view[self.label().to_lowercase()] = match self {
             Self::Overview => overview(known, dashboard).await,
             Self::Deployments => deployments(known, dashboard).await?,
-            Self::Logs => log(known, dashboard, usize::MAX).await,
+            Self::Logs => log(known, dashboard, LINES).await,
             Self::Variables => variables(known),
             Self::Diff => diff(known, dashboard).await,
             Self::Events => events(known, dashboard).await?,
@@ -111,16 +114,16 @@ async fn deployments(known: &Known<'_>, dashboard: &Dashboard) -> Result<Value, 
 }
 
 /// The last lines of its newest pod, or why there are none.
-async fn log(known: &Known<'_>, dashboard: &Dashboard, most: usize) -> Value {
+async fn log(known: &Known<'_>, dashboard: &Dashboard, most: u32) -> Value {
     let Some(environment) = known.environment else {
         return json!({"lines": [], "trouble": "the environment is in no configuration any more"});
     };
-    let asked = dashboard.reconciler().pod_logs(environment, &known.asked.service);
+    let options = LogOptions { tail: Some(most), ..LogOptions::default() };
+    let asked = dashboard.reconciler().pod_logs(environment, &known.asked.service, &options);
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(Ok(lines)) => {
             let line = |line: &String| json!({"text": ansi::plain(line), "spans": ansi::pairs(line)});
-            let lines = lines.iter().skip(lines.len().saturating_sub(most)).map(line);
-            json!({"lines": lines.collect::<Vec<_>>(), "trouble": null})
+            json!({"lines": lines.iter().map(line).collect::<Vec<_>>(), "trouble": null})
         }
         Ok(Err(error)) => json!({"lines": [], "trouble": chain(&error)}),
         Err(_) => json!({"lines": [], "trouble": "the cluster does not answer in time"}),

@@ -1,36 +1,4 @@
-# A demo for the browser to look at, in states that are worth seeing.
-
-demo_start() { # folder [listen]
-  DEMO=$1
-  export XDG_CONFIG_HOME=$DEMO.settings
-  : >"$DEMO.out"
-  "$program" demo --data-dir "$DEMO" --listen "${2:-127.0.0.1:0}" >"$DEMO.out" 2>"$DEMO.err" &
-  DEMO_PID=$!
-  local end=$((SECONDS + 300))
-  until grep -q '^Settled in' "$DEMO.out"; do
-    if ! kill -0 "$DEMO_PID" 2>/dev/null || [ "$SECONDS" -ge "$end" ]; then
-      echo "the demo does not settle:" >&2
-      cat "$DEMO.out" "$DEMO.err" >&2
-      return 1
-    fi
-    sleep 0.2
-  done
-  SERVER=$(sed -n 's/^The dashboard *//p' "$DEMO.out")
-}
-
-demo_end() {
-  [ -n "${DEMO_PID:-}" ] || return 0
-  kill "$DEMO_PID" 2>/dev/null || true
-  wait "$DEMO_PID" 2>/dev/null || true
-  DEMO_PID=
-}
-
-# Writes a file of a working clone, commits and pushes it.
-demo_push() { # repository file message, the content on standard input
-  cat >"$DEMO/work/$1/$2"
-  git -C "$DEMO/work/$1" commit --quiet --all --message "$3"
-  git -C "$DEMO/work/$1" push --quiet
-}
+# States of a demo that are worth seeing.
 
 # Waits until a service is as an expression over its record `it` says.
 demo_until() { # environment service expression
@@ -38,8 +6,8 @@ demo_until() { # environment service expression
     it.environment === '$1' && it.service === '$2' && ($3)))" "$2 in $1: $3"
 }
 
-# A release that waits, a pull request, a build that fails, a service that crashes, and drift that is healed.
-demo_states() {
+# A release that waits, a pull request, and drift that is healed.
+demo_moves() {
   local web=$DEMO/work/web
   sed 's/It runs\./It runs, and it is new./' "$web/index.html" >"$DEMO.page"
   demo_push web index.html 'A new headline for the front page' <"$DEMO.page"
@@ -48,12 +16,16 @@ demo_states() {
   git -C "$web" commit --quiet --all --message 'Try another headline'
   git -C "$web" push --quiet origin HEAD:refs/pull/1/head
   git -C "$web" switch --quiet main
-  demo_push api main.rs 'Answer faster' <<<'fn main() { let oops: u32 = "not a number"; }'
-  demo_until staging api 'it.problem'
   demo_until pr-web-1 web 'it.state === "live"'
   scale staging worker
   demo_until staging worker 'it.state === "live"'
   browser_until "fetch('$SERVER/projects/shop').then(r => r.text()).then(t => t.includes('Drift healed'))" 'drift is healed'
+}
+
+# A build that fails, and a service that crashes.
+demo_breaks() {
+  demo_push api main.rs 'Answer faster' <<<'fn main() { let oops: u32 = "not a number"; }'
+  demo_until staging api 'it.problem'
   demo_push worker worker.sh 'Use the new queue' <<'END'
 #!/bin/sh
 echo "worker started"
