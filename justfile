@@ -17,9 +17,13 @@ pages FOLDER="target/pages":
     cargo build
     bash tests/browser/run {{FOLDER}}
 
-# The picture of the README, small; needs pngquant
-cover FOLDER="target/pages": (pages FOLDER)
-    for scheme in light dark; do pngquant --force --skip-if-larger --quality 60-90 --output "docs/project-$scheme.png" "{{FOLDER}}/cover-$scheme.png"; done
+# The pictures of docs/pages, small; a commit that changes a page changes them too. Needs pngquant
+pictures FOLDER="target/pages": (pages FOLDER)
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for picture in {projects,project,service,deployment}-{light,dark,phone} cover-{light,dark}; do
+      pngquant --force --quality 55-85 --output "docs/pages/$picture.png" "{{FOLDER}}/$picture.png"
+    done
 
 # The benchmarks; each figure names the server that it ran on
 bench:
