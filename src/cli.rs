@@ -99,10 +99,10 @@ pub(crate) struct Target {
     project: Option<String>,
     #[command(flatten)]
     output: output::Output,
-    /// The server; by default BRANCHLINE_SERVER, then that of the current context
+    /// The server; by default that of the environment, then that of the current context
     #[arg(long, value_name = "URL")]
     server: Option<String>,
-    /// The token; by default BRANCHLINE_TOKEN, then that of the current context
+    /// The token; by default that of the environment, then that of the current context
     #[arg(long)]
     token: Option<String>,
 }

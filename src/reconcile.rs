@@ -157,6 +157,31 @@ impl Snapshot {
     }
 }
 
+/// A part of what is deployed; what is not named is meant as a whole.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Part<'a> {
+    /// The name of a project.
+    pub project: Option<&'a str>,
+    /// The name of an environment.
+    pub environment: Option<&'a str>,
+    /// The name of a service.
+    pub service: Option<&'a str>,
+}
+
+impl Part<'_> {
+    /// Whether something lies in it; an attempt at an environment is one at all of its services.
+    fn has(
+        &self,
+        project: &ProjectName,
+        environment: &EnvironmentName,
+        service: Option<&ServiceName>,
+    ) -> bool {
+        self.project.is_none_or(|name| name == project.as_str())
+            && self.environment.is_none_or(|name| name == environment.as_str())
+            && service.is_none_or(|service| self.service.is_none_or(|name| name == service.as_str()))
+    }
+}
+
 /// Why a survey or an attempt could not be made. What runs is left as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -354,9 +379,13 @@ impl Reconciler {
         }
     }
 
-    /// Whether anything is being attempted or rolled out.
-    pub async fn is_busy(&self) -> bool {
-        *self.0.looking.borrow() > 0 || !self.0.busy.borrow().is_empty() || self.0.rollouts.any().await
+    /// Whether anything of this part is being attempted or rolled out, or may yet be, as long as somebody looks.
+    pub async fn is_busy(&self, part: &Part<'_>) -> bool {
+        let attempted =
+            |(project, environment): &(ProjectName, EnvironmentName)| part.has(project, environment, None);
+        *self.0.looking.borrow() > 0
+            || self.0.busy.borrow().iter().any(attempted)
+            || self.0.rollouts.any(part).await
     }
 
     /// Makes the plan of an environment anew and changes nothing.

@@ -1,47 +1,21 @@
-//! Promotions, rollbacks and pins: commits to `releases.yaml`, by compare-and-swap on the branch.
+//! What is released: promotions, rollbacks and pinned revisions.
+
+mod pin;
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
-
-use super::head::ConfigHead;
-use super::{Hint, Reconciler, chain};
+pub use self::pin::{PinRequest, Pinned};
+use super::Reconciler;
+use super::record::Record;
 use crate::config::environment::{Follow, Release};
+use crate::config::project::Requirement;
 use crate::hash::ContentHash;
 use crate::name::{Digest, EnvironmentName, ImageRef, ProjectName, Revision, ServiceName};
-use crate::source::{FileChange, FileCommit, Person, SourceError};
+use crate::source::{Person, SourceError};
 use crate::store::{Deployment, StoreError};
-use crate::yaml;
 
 /// The states of deployments that were live at some time and may be gone back to.
 const LIVED: [&str; 2] = ["live", "replaced"];
-/// How often a commit is tried when the branch moves meanwhile.
-const TRIES: u32 = 3;
-
-/// What somebody wants pinned.
-#[derive(Debug, Clone)]
-pub struct PinRequest {
-    /// The project.
-    pub project: ProjectName,
-    /// The environment whose pins change.
-    pub environment: EnvironmentName,
-    /// The pins by service; `None` takes one out.
-    pub pins: Vec<(ServiceName, Option<Release>)>,
-    /// What the commit says.
-    pub message: String,
-    /// Who wants it.
-    pub author: Person,
-}
-
-/// A commit that pins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pinned {
-    /// The commit in the config repository.
-    pub revision: Revision,
-    /// The file that it changed.
-    pub path: String,
-}
-
 /// Why nothing was pinned.
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseError {
@@ -74,6 +48,7 @@ impl Reconciler {
     ) -> Result<Pinned, ReleaseError> {
         self.known(project, to, Some(Follow::Releases))?;
         self.known(project, from, None)?;
+        let healthy = self.requires_health(project, from, to);
         let mut pins = Vec::new();
         for (name, record) in self.records_of(project, from).await? {
             if !services.is_empty() && !services.contains(&name) {
@@ -88,6 +63,9 @@ impl Reconciler {
                 }
                 continue;
             };
+            if healthy {
+                expect_healthy(&name, from, &record)?;
+            }
             let (digest, key) = artifact(detail.image.as_deref());
             let release = Release {
                 revision: revision
@@ -176,70 +154,61 @@ impl Reconciler {
         .await
     }
 
-    /// Commits pins to `releases.yaml` of an environment.
+    /// Pins a revision of a service's own repository, and holds it against the branch.
     ///
     /// # Errors
-    /// When the environment is not known, or the branch moved three times meanwhile.
-    pub async fn pin(&self, request: PinRequest) -> Result<Pinned, ReleaseError> {
-        let source = &self.0.parts.config;
-        let mirror = self.mirror_of(&source.url);
-        let folder =
-            format!("projects/{}/environments/{}/releases.yaml", request.project, request.environment);
-        let mut last = None;
-        for _ in 0..TRIES {
-            mirror.fetch().await?;
-            let head = ConfigHead::read(&mirror, &source.branch, &source.path, None).await?;
-            let config = &head.config;
-            let project = config.projects.get(&request.project);
-            let environment = project.and_then(|project| project.environments.get(&request.environment));
-            let Some(environment) = environment else {
-                return Err(no_environment(&request.project, &request.environment));
-            };
-            let path = environment
-                .releases
-                .as_ref()
-                .map_or_else(|| folder.clone(), |releases| releases.node.place.file.to_string());
-            let mut releases =
-                environment.releases.as_ref().map(|releases| releases.spec.clone()).unwrap_or_default();
-            let before = releases.clone();
-            for (service, pin) in &request.pins {
-                match pin {
-                    Some(pin) => drop(releases.insert(service.to_string(), pin.clone())),
-                    None => drop(releases.remove(service.as_str())),
-                }
+    /// When there is no such service or revision, or the commit cannot be made.
+    pub async fn pin_revision(
+        &self,
+        project: &ProjectName,
+        environment: &EnvironmentName,
+        service: &ServiceName,
+        revision: Revision,
+        author: Person,
+    ) -> Result<Pinned, ReleaseError> {
+        let snapshot = Arc::clone(&self.0.snapshot.borrow());
+        let found = snapshot
+            .environment(project.as_str(), environment.as_str())
+            .ok_or_else(|| no_environment(project, environment))?;
+        let repo =
+            found.services.get(service).and_then(|service| service.effective.spec.source.clone()?.repo);
+        let Some(url) = repo.and_then(|repo| self.address(&repo).ok()) else {
+            return Err(ReleaseError::NotNow(format!(
+                "`{service}` has no repository that could be read, so no revision of it can be pinned; hint: \
+                 `branchline validate` says what is wrong with it"
+            )));
+        };
+        match self.mirror_of(&url).fetch_revision(&revision).await {
+            Err(SourceError::NoRevision { .. }) => {
+                return Err(ReleaseError::Unknown(format!(
+                    "there is no commit {revision} in the repository of `{service}`; hint: push it first"
+                )));
             }
-            if releases == before {
-                return Ok(Pinned { revision: head.revision.clone(), path });
-            }
-            let in_repository = if source.path.is_empty() {
-                path.clone()
-            } else {
-                format!("{}/{path}", source.path.trim_matches('/'))
-            };
-            let commit = FileCommit {
-                branch: source.branch.clone(),
-                expected: head.revision.clone(),
-                onto_new_branch: None,
-                changes: vec![FileChange::Write {
-                    path: in_repository,
-                    bytes: write(&request.environment, &releases).into_bytes(),
-                }],
-                author: request.author.clone(),
-                committer: Person::branchline(),
-                at: self.0.parts.clock.now(),
-                message: request.message.clone(),
-            };
-            match mirror.commit(commit).await {
-                Ok(revision) => {
-                    self.hint(Hint::Repository(source.url.clone()));
-                    return Ok(Pinned { revision, path });
-                }
-                Err(error @ SourceError::Moved { .. }) => last = Some(error),
-                Err(error) => return Err(error.into()),
-            }
+            fetched => fetched?,
         }
-        let why = last.map(|error| chain(&error)).unwrap_or_default();
-        Err(ReleaseError::NotNow(format!("the branch moved while it was written to: {why}")))
+        let message = format!("release: {service} in {environment} at {}", revision.short());
+        let release = Release {
+            revision,
+            digest: None,
+            key: None,
+            promoted_from: None,
+            by: Some(author.name.clone()),
+            hold: true,
+            reason: Some("deploy --ref".to_owned()),
+        };
+        let pins = vec![(service.clone(), Some(release))];
+        let (project, environment) = (project.clone(), environment.clone());
+        self.pin(PinRequest { project, environment, pins, message, author }).await
+    }
+
+    /// Whether the project's `promotion` asks for health on this way.
+    fn requires_health(&self, project: &ProjectName, from: &EnvironmentName, to: &EnvironmentName) -> bool {
+        let snapshot = self.0.snapshot.borrow();
+        let found = snapshot.config.projects.get(project);
+        let ways = found.and_then(|found| found.document.spec.promotion.as_ref());
+        ways.into_iter().flatten().any(|way| {
+            way.from == from.as_str() && way.to == to.as_str() && way.require.contains(&Requirement::Healthy)
+        })
     }
 
     fn known(
@@ -265,6 +234,17 @@ impl Reconciler {
     }
 }
 
+fn expect_healthy(name: &ServiceName, from: &EnvironmentName, record: &Record) -> Result<(), ReleaseError> {
+    let state = &record.row.state;
+    if state == "live" {
+        return Ok(());
+    }
+    Err(ReleaseError::NotNow(format!(
+        "`{name}` is {state} in {from}, and `promotion.require` asks for `healthy`; hint: mend it, or name only the \
+         services that are well"
+    )))
+}
+
 fn no_environment(project: &ProjectName, name: &EnvironmentName) -> ReleaseError {
     ReleaseError::Unknown(format!("there is no environment `{name}` in the project `{project}`"))
 }
@@ -285,20 +265,6 @@ pub(crate) fn release_before<'a>(
 fn artifact(image: Option<&str>) -> (Option<Digest>, Option<ContentHash>) {
     let digest = image.and_then(|image| image.parse::<ImageRef>().ok()?.digest());
     (digest, image.and_then(|image| image.strip_prefix("folder:")?.parse().ok()))
-}
-
-/// The file, whole: nobody else writes it, so nothing of it needs to be kept.
-fn write(environment: &EnvironmentName, releases: &std::collections::BTreeMap<String, Release>) -> String {
-    let pins: Map<String, Value> =
-        releases.iter().map(|(name, release)| (name.clone(), json!(release))).collect();
-    let document = json!({
-        "apiVersion": crate::config::schema::API_VERSION,
-        "kind": "Releases",
-        "metadata": {"name": environment},
-        "spec": pins,
-    });
-    let head = "# yaml-language-server: $schema=https://branchline.dev/schemas/v1/releases.json\n# Written by Branchline: promote, rollback and deploy --ref.\n";
-    head.to_owned() + &yaml::write(&document)
 }
 
 #[cfg(test)]

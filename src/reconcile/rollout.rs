@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::Prepared;
 use super::clusters::Handle;
 use super::record::{Begun, Failure};
-use super::{Hint, ReconcileError, Reconciler, chain};
+use super::{Hint, Part, ReconcileError, Reconciler, chain};
 use crate::build::{LogLine, Stream};
 use crate::cluster::health::{self, Health};
 use crate::cluster::{self, ChangeSet, ClusterError, Outcome};
@@ -77,9 +77,10 @@ impl Running {
         !waited
     }
 
-    /// Whether any rollout runs.
-    pub(super) async fn any(&self) -> bool {
-        !self.all.lock().await.is_empty()
+    /// Whether any rollout of this part runs.
+    pub(super) async fn any(&self, part: &Part<'_>) -> bool {
+        let all = self.all.lock().await;
+        all.keys().any(|(project, environment, service)| part.has(project, environment, Some(service)))
     }
 
     /// Whether a rollout of the service runs.

@@ -41,11 +41,6 @@ fn of_store(error: &StoreError) -> Problem {
 }
 
 #[derive(Deserialize)]
-struct StatusQuery {
-    project: Option<String>,
-}
-
-#[derive(Deserialize)]
 struct LogQuery {
     #[serde(default)]
     from: i64,
@@ -53,10 +48,11 @@ struct LogQuery {
 
 fn reads(state: &ServerState, reconciler: &Reconciler) -> BoxedFilter<(Response,)> {
     let get = || warp::path!("api" / "v1" / ..).and(warp::get());
-    let status =
-        get().and(warp::path!("status")).and(warp::query::<StatusQuery>()).and(with(reconciler)).then(
-            |query: StatusQuery, r| async move { reply(read::status(&r, query.project.as_deref()).await) },
-        );
+    let status = get()
+        .and(warp::path!("status"))
+        .and(warp::query::<read::StatusQuery>())
+        .and(with(reconciler))
+        .then(|query: read::StatusQuery, r| async move { reply(read::status(&r, &query).await) });
     let projects = get()
         .and(warp::path!("projects"))
         .and(with(reconciler))

@@ -11,6 +11,8 @@ use crate::cli::output::{Exit, Format, Progress, answer, ends, plain, say};
 
 /// How long `deploy --wait` waits.
 const PATIENCE: Duration = Duration::from_mins(10);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(300);
 
 /// Says what was committed, and where: a shell may believe that it talks to another server.
 fn committed(target: &Target, client: &Client, commit: &Value) -> Exit {
@@ -199,7 +201,7 @@ impl Deploy {
     }
 }
 
-/// Waits until nothing moves any more, and says whether all is well.
+/// Waits until nothing of what was asked for moves any more, and says whether all of it is well.
 async fn settled(
     client: &Client,
     project: &str,
@@ -208,24 +210,30 @@ async fn settled(
 ) -> anyhow::Result<Exit> {
     let progress = Progress::new(true);
     progress.on(&format!("Waiting for {}…", service.unwrap_or(environment)));
+    let mut query = format!("/api/v1/status?project={}&environment={}", part(project), part(environment));
+    if let Some(service) = service {
+        query += &format!("&service={}", part(service));
+    }
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let status = client.get(&format!("/api/v1/status?project={}", part(project))).await?;
-        let mut mine = list(&status, "services").iter().filter(|row| {
-            text(row, "environment") == environment
-                && service.is_none_or(|service| text(row, "service") == service)
-        });
-        if status["busy"].as_bool() == Some(false) {
-            let failed = mine.find(|row| row["problem"].is_string());
-            return match failed {
-                Some(row) => {
-                    let problem = plain(text(row, "problem"));
-                    Err(ends(Exit::Failed, format!("{}: {problem}", text(row, "service"))))
-                }
-                None => Ok(Exit::Ok),
-            };
+        tokio::time::sleep(LOOK).await;
+        let status = client.get(&query).await?;
+        if status["busy"].as_bool() != Some(false) {
+            continue;
         }
+        if let Some(row) = list(&status, "services").iter().find(|row| row["problem"].is_string()) {
+            let problem = plain(text(row, "problem"));
+            return Err(ends(Exit::Failed, format!("{}: {problem}", text(row, "service"))));
+        }
+        // a removal that is held is no matter of one service that was named
+        if let Some(held) = list(&status, "held").first().filter(|_| service.is_none()) {
+            let plan = text(held, "plan").get(..8).unwrap_or_default();
+            let message = format!(
+                "a removal in {environment} is held; hint: `branchline approve {plan}`, after a look at `branchline plan`"
+            );
+            return Err(ends(Exit::Held, message));
+        }
+        return Ok(Exit::Ok);
     }
     let message = "it took longer than 10 minutes; hint: `branchline status` shows how it goes on";
     Err(ends(Exit::Timeout, message))

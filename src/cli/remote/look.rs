@@ -85,7 +85,7 @@ fn more(row: &Value) -> String {
 /// What a container engine asks: the server of this machine, wherever it listens.
 #[derive(clap::Args)]
 pub(in crate::cli) struct Health {
-    /// Where the server listens; by default as BRANCHLINE_LISTEN says
+    /// Where the server listens; by default what the server of this environment is told
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<std::net::SocketAddr>,
 }

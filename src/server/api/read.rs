@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt as _};
+use futures::StreamExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use warp::Reply as _;
 use warp::http::StatusCode;
@@ -13,12 +12,11 @@ use warp::reply::Response;
 
 use super::super::{Problem, ServerState};
 use super::of_store;
-use crate::cluster::ClusterError;
 use crate::cluster::logs::LogOptions;
 use crate::desired::Environment;
 use crate::name::{EnvironmentName, ProjectName, ServiceName};
 use crate::plan::Action;
-use crate::reconcile::{ReconcileError, Reconciler, Snapshot, chain};
+use crate::reconcile::{Part, ReconcileError, Reconciler, Snapshot, chain};
 use crate::store::{Deployment, DeploymentFilter, ServiceRow};
 
 /// Log lines of one answer.
@@ -35,13 +33,25 @@ pub(super) struct DeploymentQuery {
     service: Option<String>,
 }
 
-pub(super) async fn status(reconciler: &Reconciler, project: Option<&str>) -> Result<Value, Problem> {
+#[derive(Deserialize)]
+pub(super) struct StatusQuery {
+    project: Option<String>,
+    environment: Option<String>,
+    service: Option<String>,
+}
+
+pub(super) async fn status(reconciler: &Reconciler, query: &StatusQuery) -> Result<Value, Problem> {
+    let (project, environment) = (query.project.as_deref(), query.environment.as_deref());
+    let part = Part { project, environment, service: query.service.as_deref() };
+    // asked first, so that what has settled is read as it settled
+    let busy = reconciler.is_busy(&part).await;
     let store = reconciler.store();
-    let mut rows = store.services(project, None).await.map_err(|error| of_store(&error))?;
+    let mut rows = store.services(project, environment).await.map_err(|error| of_store(&error))?;
     let snapshot = reconciler.snapshot().borrow().clone();
     if let Some(name) = project.filter(|_| rows.is_empty()) {
         known_project(&snapshot, name)?;
     }
+    rows.retain(|row| part.service.is_none_or(|service| service == row.service));
     let rank = |row: &ServiceRow| {
         (
             row.project.clone(),
@@ -56,16 +66,17 @@ pub(super) async fn status(reconciler: &Reconciler, project: Option<&str>) -> Re
         .into_iter()
         .filter_map(|(key, bytes)| {
             let mut value: Value = serde_json::from_slice(&bytes).ok()?;
-            let (of, environment) = key.split_once('/')?;
+            let (of, place) = key.split_once('/')?;
             value["project"] = json!(of);
-            value["environment"] = json!(environment);
-            project.is_none_or(|project| project == of).then_some(value)
+            value["environment"] = json!(place);
+            let asked = project.is_none_or(|name| name == of) && environment.is_none_or(|name| name == place);
+            asked.then_some(value)
         })
         .collect();
     Ok(json!({
         "configRevision": snapshot.config_revision,
         "trouble": snapshot.trouble,
-        "busy": reconciler.is_busy().await,
+        "busy": busy,
         "services": rows.into_iter().map(service).collect::<Vec<_>>(),
         "held": held,
     }))
@@ -208,36 +219,15 @@ pub(super) async fn pod_logs(
     };
     let failed = |error| Problem::new(StatusCode::BAD_GATEWAY, "logsFailed", chain(&error));
     if query.follow {
-        let lines = reconciler.follow_pod(&found, service, &options).await.map_err(failed)?;
+        let stop = state.stopping.clone();
+        let lines = reconciler.follow_pod(&found, service, &options, stop).await.map_err(failed)?;
         let lines = lines.ok_or_else(|| Problem::not_found(format!("`{service}` has no pod in {name}.")))?;
-        let events = relayed(lines.take_until(state.stopping.clone().cancelled_owned()));
-        let events = events.map(|line| line.map(|line| warp::sse::Event::default().data(line)));
+        let events =
+            ReceiverStream::new(lines).map(|line| line.map(|line| warp::sse::Event::default().data(line)));
         return Ok(warp::sse::reply(warp::sse::keep_alive().stream(events)).into_response());
     }
     let lines = reconciler.pod_logs(&found, service, &options).await.map_err(failed)?;
     Ok(warp::reply::json(&json!({"lines": lines})).into_response())
-}
-
-/// The lines by way of a task: what a cluster answers cannot be shared between threads, as a reply of warp has to be.
-/// The task ends with the lines, or with whoever reads them.
-fn relayed(
-    lines: impl Stream<Item = Result<String, ClusterError>> + Send + 'static,
-) -> ReceiverStream<Result<String, ClusterError>> {
-    let (sender, receiver) = mpsc::channel(64);
-    tokio::spawn(async move {
-        let mut lines = std::pin::pin!(lines);
-        loop {
-            let line = tokio::select! {
-                () = sender.closed() => return,
-                line = lines.next() => line,
-            };
-            let Some(line) = line else { return };
-            if sender.send(line).await.is_err() {
-                return;
-            }
-        }
-    });
-    ReceiverStream::new(receiver)
 }
 
 pub(super) async fn why(reconciler: &Reconciler, revision: &str) -> Result<Value, Problem> {

@@ -7,9 +7,8 @@ use warp::http::StatusCode;
 
 use super::super::Problem;
 use super::{of_store, read};
-use crate::config::environment::Release;
 use crate::name::{EnvironmentName, ProjectName, Revision, ServiceName};
-use crate::reconcile::{Hint, PinRequest, Pinned, Reconciler, ReleaseError, chain};
+use crate::reconcile::{Hint, Pinned, Reconciler, ReleaseError, chain};
 use crate::source::Person;
 
 /// The largest body of a verb.
@@ -149,24 +148,8 @@ async fn deploy(reconciler: &Reconciler, wanted: Deploy) -> Result<Value, Proble
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "noService", message).hint("name the service")
         );
     };
-    let message = format!("release: {service} in {} at {}", wanted.environment, revision.short());
-    let release = Release {
-        revision,
-        digest: None,
-        key: None,
-        promoted_from: None,
-        by: Some(operator().name),
-        hold: true,
-        reason: Some("deploy --ref".to_owned()),
-    };
-    let request = PinRequest {
-        project: wanted.project,
-        environment: wanted.environment,
-        pins: vec![(service, Some(release))],
-        message,
-        author: operator(),
-    };
-    pinned(reconciler.pin(request).await)
+    let (project, environment) = (&wanted.project, &wanted.environment);
+    pinned(reconciler.pin_revision(project, environment, &service, revision, operator()).await)
 }
 
 async fn approve(reconciler: &Reconciler, plan: &str) -> Result<Value, Problem> {

@@ -74,6 +74,11 @@ fn what_is_not_there_is_told_with_what_is(demo: &Demo) {
         said(&["promote", "--from", "production", "--to", "staging"], 1)
             .contains("hint: set `follow: releases`")
     );
+    let nowhere = "0123456789012345678901234567890123456789";
+    assert!(
+        said(&["deploy", "web", "-e", "production", "--ref", nowhere], 3)
+            .contains(&format!("there is no commit {nowhere} in the repository of `web`"))
+    );
     assert!(said(&["why", "no-such-branch"], 2).contains("hint: give at least 4 of its digits"));
 }
 
@@ -115,4 +120,16 @@ async fn changes_are_commits_or_another_look(demo: &Demo) {
     until("it is back", async || demo.service("production", "web")["revision"] == first.as_str()).await;
     assert_eq!(well(demo, &["sync", "-o", "json"]), "{\n  \"hinted\": true\n}\n");
     assert_eq!(well(demo, &["deploy", "web", "-e", "staging", "--wait"]), "");
+    demo.push("worker", "worker.sh", "exit 3\n");
+    until("the worker crashes", async || demo.service("staging", "worker")["problem"].is_string()).await;
+    let (_, err, code) = demo.verb(here(demo), &["deploy", "worker", "-e", "staging", "--wait"]);
+    assert!(code == 1 && err.contains("\nerror: worker: "), "{code}: {err}");
+    assert_eq!(well(demo, &["deploy", "web", "-e", "staging", "--wait"]), "", "it is not asked about others");
+    demo.push("worker", "worker.sh", "sleep 3\nexit 3\n");
+    until("what crashes later is not promoted", async || {
+        let (_, err, code) = demo.verb(here(demo), &["promote", "worker", "--from", "staging"]);
+        code == 1
+            && err.contains("`worker` is degraded in staging, and `promotion.require` asks for `healthy`")
+    })
+    .await;
 }
