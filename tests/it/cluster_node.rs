@@ -7,7 +7,7 @@
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
-use crate::demo::world::until;
+use crate::program::until;
 
 mod images;
 mod world;

@@ -1,14 +1,15 @@
 //! What the demo shows, told with the real program: pushes, mistakes, previews, releases, drift and kill -9.
 
 mod verbs;
-pub(crate) mod world;
+mod world;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
-use world::{Demo, left_over, program, until};
+use crate::program::{left_over, program, until};
+use world::Demo;
 
 const HELLO: &str = "<!doctype html>\n<title>Hello</title>\n";
 

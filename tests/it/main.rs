@@ -22,6 +22,7 @@ mod github;
 mod house;
 mod http_backend;
 mod merge;
+mod program;
 mod registry;
 mod render;
 mod report;

@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::images::Images;
-use crate::demo::world::program;
 use crate::git::Repo;
 use crate::http_backend::HttpBackend;
+use crate::program::program;
 use crate::server::sign;
 use crate::world::{Check, World};
 

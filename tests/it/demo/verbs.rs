@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::world::{Demo, until};
+use super::world::Demo;
+use crate::program::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_verb_says_what_it_did_or_why_not() {
