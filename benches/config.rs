@@ -70,6 +70,7 @@ fn desired(bencher: divan::Bencher<'_, '_>, services: usize) {
             pulls: &[],
             deployed: &BTreeMap::new(),
             embedded: Runtime::Process,
+            trust_pull_requests: false,
             hosts: &Hosts { scheme: "https".to_owned(), port: None },
             addresses: &|_, _| 28000,
         };

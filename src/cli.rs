@@ -5,6 +5,7 @@
 mod assemble;
 mod client;
 mod context;
+mod deliveries;
 mod demo;
 mod folder;
 mod notes;

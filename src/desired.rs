@@ -20,7 +20,7 @@ pub use host::Hosts;
 pub use lookup::{Found, Lookup, LookupKey, lookups};
 use memory::Making;
 pub use memory::Memory;
-pub use preview::{PullRequest, environment_name, former};
+pub use preview::{PullRequest, environment_name, former, refused};
 
 use crate::config::environment::{Follow, Release};
 use crate::config::root::ClusterType;
@@ -52,6 +52,8 @@ pub struct Inputs<'a> {
     pub deployed: &'a BTreeMap<(ProjectName, EnvironmentName, ServiceName), Revision>,
     /// Where the embedded cluster runs its pods.
     pub embedded: Runtime,
+    /// Whether the process runtime runs what pull requests of a forge bring.
+    pub trust_pull_requests: bool,
     /// How hosts become URLs.
     pub hosts: &'a Hosts,
     /// The port on 127.0.0.1 at which the Service of a namespace is reached, on the process runtime.

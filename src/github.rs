@@ -33,7 +33,8 @@ pub use self::deliveries::FailedDelivery;
 pub use self::error::{GitHubError, Retry};
 pub use self::note::send_notes;
 pub use self::outbox::{
-    CHANNEL, NOTES_CHANNEL, unreadable, until_due, until_wanted, want_check, want_comment, want_note,
+    CHANNEL, NOTES_CHANNEL, concluded_check, is_concluded, unreadable, until_due, until_wanted, want_check,
+    want_comment, want_note,
 };
 pub use self::pulls::{Branch, Pull, PullStanding};
 pub use self::repository::{Permission, Repository};

@@ -16,12 +16,15 @@ mod clusters;
 mod forge;
 mod head;
 mod image;
+mod judge;
 mod observe;
 mod podlog;
 mod record;
+mod recover;
 mod release;
 mod removal;
 mod rollout;
+mod seen;
 mod survey;
 mod tell;
 
@@ -45,16 +48,20 @@ use crate::build::{ImageBuilder, Registry};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ClusterError};
 use crate::config::Repository;
-use crate::desired::{Environment, Hosts, Runtime};
+use crate::desired::{Environment, Found, Hosts, Lookup, LookupKey, PullRequest, Runtime};
 use crate::name::{BranchName, EnvironmentName, Namespace, ProjectName, Revision, ServiceName};
 use crate::render::TemplateSet;
 use crate::report::page::Pages;
 use crate::secret::Redactor;
-use crate::source::{Mirrors, RepositoryUrl, SourceError, Watcher};
+use crate::source::{Mirror, Mirrors, RepositoryUrl, SourceError, Watcher};
 use crate::store::{Store, StoreError};
 
 /// How often a repository is asked although nothing hinted at it.
 const POLL: Duration = Duration::from_secs(60);
+/// How long something that should be there already is waited for before it is looked for again.
+const SOON: Duration = Duration::from_secs(2);
+/// How long a look that did not come to its end waits for the next.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Says that something may have changed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,6 +111,8 @@ pub struct Parts {
     pub clusters: BTreeMap<String, Cluster>,
     /// How the embedded cluster runs its pods.
     pub embedded: Runtime,
+    /// Whether that one runs what pull requests of a forge bring, where it runs processes.
+    pub trust_pull_requests: bool,
     /// How hosts become URLs.
     pub hosts: Hosts,
     /// Addresses on the process runtime.
@@ -133,8 +142,25 @@ pub struct Snapshot {
     pub trouble: Option<String>,
     /// When the survey ended.
     pub at: Option<Timestamp>,
+    /// When the survey began: what was told before is part of it.
+    pub(crate) begun: Option<Timestamp>,
+    /// Why the config could not be followed; then nothing was asked of the app repositories.
+    pub(crate) stuck: Option<String>,
     /// The short names of the repositories whose pull requests were not listed completely.
     pub(crate) unlisted: BTreeSet<String>,
+    /// The open pull requests of the app repositories.
+    pub(crate) pulls: Vec<PullRequest>,
+    /// Those that get no preview in a project, and why.
+    pub(crate) refused: Vec<(ProjectName, PullRequest, String)>,
+    /// What the app repositories were asked, and what they answered.
+    pub(crate) lookups: Arc<Vec<Arc<Lookup>>>,
+    pub(crate) found: Arc<BTreeMap<LookupKey, Found>>,
+    /// The app repositories, as the config writes them.
+    pub(crate) mirrors: BTreeMap<String, Result<Mirror, String>>,
+    /// The heads that the survey saw: repository, revision and way.
+    pub(crate) heads: Arc<BTreeSet<seen::Head>>,
+    /// Why repositories could not be fetched, by their keys.
+    pub(crate) unfetched: BTreeMap<String, String>,
     /// The templates of the config repository over the built-in ones.
     pub(crate) templates: Option<Arc<TemplateSet>>,
 }
@@ -185,6 +211,9 @@ impl Part<'_> {
 /// Why a survey or an attempt could not be made. What runs is left as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
+    /// The forge does not say where the config repository is cloned from.
+    #[error("the forge does not say where the config repository is cloned from: {0}")]
+    Forge(String),
     /// A repository cannot be read.
     #[error("a repository cannot be read")]
     Source(#[from] SourceError),
@@ -221,12 +250,20 @@ pub(crate) struct Inner {
     looking: watch::Sender<usize>,
     /// Whether a hint found no room in the queue.
     overflowed: AtomicBool,
+    /// What every service should be, as of its last attempt.
+    wishes: Mutex<BTreeMap<rollout::Key, attempt::Wish>>,
+    /// Services with a deployment that an earlier process did not finish.
+    unfinished: Mutex<BTreeSet<rollout::Key>>,
+    attempted: Mutex<attempt::Attempted>,
+    teller: tell::Teller,
+    /// Hints that are given after a pause.
+    later: Mutex<BTreeSet<Hint>>,
     records: record::Records,
     absent: Mutex<BTreeMap<(ProjectName, EnvironmentName), Option<Timestamp>>>,
     /// Plans that somebody said yes to, each at the config that it was made of.
     approvals: Mutex<BTreeMap<crate::hash::ContentHash, Option<Revision>>>,
     /// Where the forge says that repositories are cloned from, by their keys.
-    clones: Mutex<BTreeMap<String, RepositoryUrl>>,
+    clones: Mutex<BTreeMap<String, forge::ClonedFrom>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -252,6 +289,11 @@ impl Reconciler {
             busy: watch::Sender::default(),
             looking: watch::Sender::default(),
             overflowed: AtomicBool::default(),
+            wishes: Mutex::default(),
+            unfinished: Mutex::default(),
+            attempted: Mutex::default(),
+            teller: tell::Teller::default(),
+            later: Mutex::default(),
             records: record::Records::default(),
             absent: Mutex::default(),
             approvals: Mutex::default(),
@@ -264,8 +306,13 @@ impl Reconciler {
 
     /// Runs until the token is cancelled: every hint is surveyed, and every poll interval everything is.
     pub fn start(&self, mut hints: mpsc::Receiver<Hint>) {
+        let teller = self.clone();
+        self.0.tasks.spawn(async move { teller.tell_until_stopped().await });
         let this = self.clone();
         self.0.tasks.spawn(async move {
+            if let Err(error) = this.recover().await {
+                tracing::error!(error = %chain(&error), "What an earlier process left half-written could not be put right.");
+            }
             let mut wanted = BTreeSet::from([Hint::Everything]);
             let mut taken = 0;
             let mut polled = this.0.parts.clock.now();
@@ -313,6 +360,21 @@ impl Reconciler {
         }
     }
 
+    /// Hints once more after a pause: something failed, or was not there yet.
+    fn hint_after(&self, pause: Duration, hint: Hint) {
+        if !self.0.later.lock().expect("no holder of this lock panics").insert(hint.clone()) {
+            return;
+        }
+        let this = self.clone();
+        self.0.tasks.spawn(async move {
+            let pause = this.0.parts.clock.sleep(pause);
+            if this.0.stop.run_until_cancelled(pause).await.is_some() {
+                this.0.later.lock().expect("no holder of this lock panics").remove(&hint);
+                this.hint(hint);
+            }
+        });
+    }
+
     /// What should exist, as of the last survey; the receiver is told of each new one.
     #[must_use]
     pub fn snapshot(&self) -> watch::Receiver<Arc<Snapshot>> {
@@ -345,9 +407,12 @@ impl Reconciler {
         let before = self.0.snapshot.borrow().clone();
         if let Err(error) = self.survey(hints).await {
             tracing::warn!(error = %chain(&error), "The survey did not come to its end; what runs goes on.");
+            let again = hints.iter().filter(|hint| !matches!(hint, Hint::Environment(..)));
+            again.for_each(|hint| self.hint_after(AGAIN, hint.clone()));
         }
         let now = self.0.snapshot.borrow().clone();
         self.attempt_due(&before, &now, hints).await;
+        self.tell();
         self.0.looking.send_modify(|looking| *looking -= 1);
     }
 
@@ -365,7 +430,7 @@ impl Reconciler {
         self.hint(Hint::Everything);
     }
 
-    /// Waits until no hint is unserved, no environment is being attempted and no rollout runs.
+    /// Waits until no hint is unserved, no environment is being attempted, no rollout runs and all is told.
     pub async fn idle(&self) {
         let mut busy = self.0.busy.subscribe();
         let mut looking = self.0.looking.subscribe();
@@ -373,7 +438,8 @@ impl Reconciler {
             // the sender lives in `self`, so waiting cannot fail
             let _ = looking.wait_for(|looking| *looking == 0).await;
             let _ = busy.wait_for(BTreeSet::is_empty).await;
-            if self.0.rollouts.idle().await && busy.borrow().is_empty() && *looking.borrow() == 0 {
+            let idle = self.0.rollouts.idle().await && self.0.teller.idle().await;
+            if idle && busy.borrow().is_empty() && *looking.borrow() == 0 {
                 return;
             }
         }
@@ -386,6 +452,7 @@ impl Reconciler {
         *self.0.looking.borrow() > 0
             || self.0.busy.borrow().iter().any(attempted)
             || self.0.rollouts.any(part).await
+            || self.0.teller.is_busy()
     }
 
     /// Makes the plan of an environment anew and changes nothing.

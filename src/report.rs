@@ -11,6 +11,7 @@ mod check;
 mod comment;
 mod commit;
 mod config;
+mod left;
 mod markdown;
 mod note;
 mod outcome;
@@ -23,6 +24,7 @@ pub use self::check::{Action, Annotation, Check, CheckStatus, CommitStatus, Conc
 pub use self::comment::{Comment, Ended, MARKER, PullOutcome};
 pub use self::commit::{CommitOutcome, SERVICE_CHECKS};
 pub use self::config::ConfigOutcome;
+pub use self::left::{Aside, Left, Why};
 pub use self::outcome::{Cause, Changes, ServiceOutcome, Step, StepState};
 pub use self::plan::{EnvironmentPlan, PlanOutcome};
 pub use self::state::{ProjectStatus, State, UnknownState};

@@ -23,6 +23,7 @@ use sqlx::{SqliteConnection, SqlitePool};
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
+mod commits;
 mod deployments;
 mod error;
 mod events;
@@ -39,6 +40,7 @@ mod writer;
 
 use writer::Undo;
 
+pub use commits::{NewCommit, SeenCommit, VIA_DEPLOYMENT};
 pub use deployments::{Deployment, DeploymentChange, DeploymentFilter, NewDeployment, Step};
 pub use error::StoreError;
 pub use events::{Event, EventFilter, NewEvent};

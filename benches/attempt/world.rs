@@ -110,6 +110,7 @@ impl World {
             registry: branchline::build::Registry::new()?,
             clusters: BTreeMap::from([(name.to_owned(), counted)]),
             embedded: Runtime::Cluster,
+            trust_pull_requests: false,
             hosts: Hosts { scheme: "https".to_owned(), port: None },
             addresses: Arc::new(|_, _| 0),
             clock,

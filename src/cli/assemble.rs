@@ -128,6 +128,7 @@ pub(super) async fn start(settings: &Settings, real: Option<&Path>) -> anyhow::R
         registry: Registry::new().context("the client of registries cannot be set up")?,
         clusters,
         embedded: Runtime::Process,
+        trust_pull_requests: settings.trust_pull_requests,
         hosts: Hosts { scheme: "https".to_owned(), port: proxy.map(|proxy| proxy.port()) },
         addresses,
         clock: clock.clone(),
@@ -259,18 +260,9 @@ impl Here<'_> {
     }
 
     fn serve(&self, door: Door, reconciler: &Reconciler) {
-        let Door { server, state, mut deliveries } = door;
-        let of_deliveries = reconciler.clone();
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move {
-            while let Some(Ok(hints)) = stop.run_until_cancelled(deliveries.next()).await {
-                // a delivery is only a hint: the survey reads everything that may have changed
-                of_deliveries.hint(Hint::Everything);
-                if let Err(error) = deliveries.finish(&hints).await {
-                    tracing::warn!(error = %error, "A delivery could not be marked as done; it is looked at again.");
-                }
-            }
-        });
+        let Door { server, state, deliveries } = door;
+        let (reader, clock, stop) = (reconciler.clone(), self.clock.clone(), self.stop.clone());
+        self.tasks.spawn(super::deliveries::run(deliveries, reader, clock, stop));
         let routes = Routes::base(&state)
             .and(server::api::routes(&state, reconciler))
             .and(server::dashboard::routes(&state, reconciler));

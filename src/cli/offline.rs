@@ -186,6 +186,7 @@ fn on_disk(repository: &Repository) -> Vec<Arc<Environment>> {
         pulls: &[],
         deployed: &BTreeMap::new(),
         embedded: Runtime::Process,
+        trust_pull_requests: false,
         hosts: &Hosts { scheme: "https".to_owned(), port: Some(8080) },
         addresses: &|_, _| 20000,
     };

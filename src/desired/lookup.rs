@@ -131,7 +131,7 @@ pub fn lookups(
             let Ok(effective) = config.effective(project, Some(base), name, None, None) else { continue };
             let repo = effective.spec.source.as_ref().and_then(|source| source.repo.clone());
             for pull in pulls.iter().filter(|pull| repo.as_deref().is_some_and(|repo| of(repo, pull))) {
-                if !super::preview::is_wanted(project, pull) {
+                if super::preview::refusal(project, pull).is_some() {
                     continue;
                 }
                 let key = LookupKey::pull(&project.name, pull, name);

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::lookup::{Found, LookupKey};
-use super::{Environment, Inputs, Making, Memory, Wanted, empty};
+use super::{Environment, Inputs, Making, Memory, Runtime, Wanted, empty};
+use crate::config::root::ClusterType;
 use crate::config::{Effective, Project};
-use crate::name::{BranchName, EnvironmentName, LABEL, PullNumber, Revision, ServiceName, k8s_name};
+use crate::name::{
+    BranchName, EnvironmentName, LABEL, ProjectName, PullNumber, Revision, ServiceName, k8s_name,
+};
 
 /// An open pull request of an app repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +24,10 @@ pub struct PullRequest {
     pub head: Revision,
     /// The branch that it wants to change; none where the repository has no forge to say so.
     pub base: Option<BranchName>,
-    /// Whether the proposed commit comes from another repository.
-    pub from_fork: bool,
+    /// Whether a forge holds its repository: strangers may open one there.
+    pub of_forge: bool,
+    /// The repository that the proposed commit comes from, where that is another one.
+    pub fork: Option<String>,
     /// Whether it is a draft.
     pub draft: bool,
     /// Whether a bot made it.
@@ -77,35 +82,48 @@ pub fn former(
     })
 }
 
-/// Whether the rules of a project give a pull request a preview.
-pub(super) fn is_wanted(project: &Project, pull: &PullRequest) -> bool {
-    let Some(rules) = project.document.spec.previews.as_ref() else { return false };
-    let labels = rules.labels.as_deref().unwrap_or_default();
-    !pull.from_fork
-        && !pull.expired
-        && (!pull.draft || rules.drafts == Some(true))
-        && (!pull.bot || rules.bots == Some(true))
-        && labels.iter().all(|label| pull.labels.contains(label))
+/// Why the rules of a project give a pull request no preview, in a clause; nothing where they give one.
+pub(super) fn refusal(project: &Project, pull: &PullRequest) -> Option<String> {
+    let Some(rules) = project.document.spec.previews.as_ref().filter(|_| base(project).is_some()) else {
+        return Some(format!("the project `{}` has no previews", project.name));
+    };
+    let missing = rules.labels.iter().flatten().find(|label| !pull.labels.contains(label));
+    match missing {
+        _ if pull.fork.is_some() => Some("its head is in another repository".to_owned()),
+        _ if pull.expired => Some("its last push is too long ago".to_owned()),
+        _ if pull.draft && rules.drafts != Some(true) => Some("it is a draft".to_owned()),
+        _ if pull.bot && rules.bots != Some(true) => Some("a bot made it".to_owned()),
+        Some(label) => Some(format!("it has no label `{label}`")),
+        None => None,
+    }
 }
 
-/// The previews of a project, the newest pull requests first to go where there are too many.
+/// The projects that give a pull request no preview, although it is open, and why, in a clause.
+#[must_use]
+pub fn refused(inputs: &Inputs<'_>) -> Vec<(ProjectName, PullRequest, String)> {
+    let mut all = Vec::new();
+    for project in inputs.config.projects.values() {
+        for (pull, judged) in considered(inputs, project) {
+            if let Err(why) = judged {
+                all.push((project.name.clone(), pull.clone(), why));
+            }
+        }
+    }
+    all
+}
+
+/// The previews of a project.
 pub(super) fn environments<'a>(
     inputs: &'a Inputs<'a>,
     project: &'a Project,
     before: &'a Memory,
 ) -> Vec<Making<'a>> {
     let Some(base) = base(project) else { return Vec::new() };
-    let rules = project.document.spec.previews.clone().unwrap_or_default();
-    let mut pulls: Vec<_> = inputs.pulls.iter().filter(|pull| is_wanted(project, pull)).collect();
-    pulls.sort_by_key(|pull| (pull.number, pull.repository.clone()));
     let mut environments: Vec<Making<'_>> = Vec::new();
-    for pull in pulls {
-        let members = members(inputs, project, base, pull);
+    for (pull, judged) in considered(inputs, project) {
+        let members = judged.unwrap_or_default();
         if members.is_empty() {
             continue;
-        }
-        if environments.len() >= rules.max_concurrent.unwrap_or(10) as usize {
-            break;
         }
         let mut environment = empty(inputs, project, base, Some(pull));
         environment.members.clone_from(&members);
@@ -120,6 +138,42 @@ pub(super) fn environments<'a>(
         environments.push(making);
     }
     environments
+}
+
+/// Each pull request with the services that its preview has of its own, or why it gets none. The newest ones are the
+/// first to go where there are too many.
+fn considered<'i>(
+    inputs: &'i Inputs<'_>,
+    project: &Project,
+) -> Vec<(&'i PullRequest, Result<BTreeSet<ServiceName>, String>)> {
+    let rules = project.document.spec.previews.clone().unwrap_or_default();
+    let most = rules.max_concurrent.unwrap_or(10) as usize;
+    let mut pulls: Vec<_> = inputs.pulls.iter().collect();
+    pulls.sort_by_key(|pull| (pull.number, pull.repository.clone()));
+    let mut made = 0;
+    let judge = |pull: &'i PullRequest| {
+        if let Some(why) = refusal(project, pull) {
+            return (pull, Err(why));
+        }
+        let Some(base) = base(project) else { return (pull, Ok(BTreeSet::new())) };
+        let members = members(inputs, project, base, pull);
+        if members.is_empty() {
+            return (pull, Ok(members));
+        }
+        let cluster = inputs.config.cluster_of(&project.environments[base].document);
+        let as_processes = cluster.1 == ClusterType::Embedded && inputs.embedded == Runtime::Process;
+        if as_processes && pull.of_forge && !inputs.trust_pull_requests {
+            let why =
+                "it would run as processes of the server's machine, which needs `--trust-pull-requests`";
+            return (pull, Err(why.to_owned()));
+        }
+        if made >= most {
+            return (pull, Err(format!("there are {most} previews already")));
+        }
+        made += 1;
+        (pull, Ok(members))
+    };
+    pulls.into_iter().map(judge).collect()
 }
 
 /// The services that a preview has of its own; none when the pull request changes none.

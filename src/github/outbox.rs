@@ -10,7 +10,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::clock::Clock;
 use crate::name::{PullNumber, RepoSlug, Revision};
-use crate::report::{Check, Comment, CommitStatus};
+use crate::report::{Check, CheckStatus, Comment, CommitStatus, Conclusion, StatusState};
 use crate::store::{Change, OutboxItem, Store, StoreError, Want};
 
 /// The outbox channel of what goes to GitHub.
@@ -117,6 +117,45 @@ pub fn want_check(
         &StatusRow { repository: repository.clone(), revision: revision.clone(), status },
         now,
     )
+}
+
+/// Whether a row says how something ended: a check run that is completed, a status that is not pending.
+#[must_use]
+pub fn is_concluded(item: &OutboxItem) -> bool {
+    match Row::read(item) {
+        Ok(Row::Check(row)) => row.check.status == CheckStatus::Completed,
+        Ok(Row::Status(row)) => row.status.state != StatusState::Pending,
+        Ok(Row::Comment(_)) | Err(_) => true,
+    }
+}
+
+/// The row that ends a check run or a status that was left without an end; `None` where it has one.
+#[must_use]
+pub fn concluded_check(
+    item: &OutboxItem,
+    conclusion: Conclusion,
+    title: &str,
+    now: Timestamp,
+) -> Option<Want> {
+    if is_concluded(item) {
+        return None;
+    }
+    match Row::read(item).ok()? {
+        Row::Check(mut row) => {
+            row.check.status = CheckStatus::Completed;
+            row.check.conclusion = Some(conclusion);
+            title.clone_into(&mut row.check.title);
+            row.check.completed_at = Some(now);
+            Some(want(item.key.clone(), CHANNEL, CHECK, &row, now))
+        }
+        Row::Status(mut row) => {
+            let success = matches!(conclusion, Conclusion::Success | Conclusion::Neutral);
+            row.status.state = if success { StatusState::Success } else { StatusState::Error };
+            title.clone_into(&mut row.status.description);
+            Some(want(item.key.clone(), CHANNEL, STATUS, &row, now))
+        }
+        Row::Comment(_) => None,
+    }
 }
 
 /// The row by which a pull request shows its comment.

@@ -66,6 +66,8 @@ pub enum What {
     Push {
         /// The full name of the ref.
         reference: String,
+        /// Where it pointed until now; nothing when it is new.
+        before: Option<Revision>,
         /// Where it points now; nothing when it is gone.
         after: Option<Revision>,
     },
@@ -168,6 +170,7 @@ struct Raw {
     repository: Option<RawRepository>,
     sender: Option<RawUser>,
     r#ref: Option<String>,
+    before: Option<String>,
     after: Option<String>,
     deleted: Option<bool>,
     number: Option<u64>,
@@ -277,10 +280,12 @@ impl Reader<'_> {
     fn push(&self) -> Result<What, PayloadError> {
         let reference = self.part(self.raw.r#ref.clone(), "ref")?;
         let after = self.part(self.raw.after.as_deref(), "after")?;
-        // A ref that is gone points to forty zeros.
-        let gone = self.raw.deleted == Some(true) || after.bytes().all(|digit| digit == b'0');
+        // A ref that is gone points to forty zeros, and so does one before it came.
+        let is_none = |revision: &str| revision.bytes().all(|digit| digit == b'0');
+        let gone = self.raw.deleted == Some(true) || is_none(after);
         let after = if gone { None } else { Some(self.revision(after)?) };
-        Ok(What::Push { reference, after })
+        let before = self.raw.before.as_deref().filter(|before| !is_none(before));
+        Ok(What::Push { reference, before: before.map(|before| self.revision(before)).transpose()?, after })
     }
 
     fn pull_request(&self) -> Result<What, PayloadError> {

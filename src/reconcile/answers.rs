@@ -68,14 +68,14 @@ pub(super) type Place = Result<(Mirror, Arc<Refs>), String>;
 pub(super) struct Answers(BTreeMap<LookupKey, Answer>);
 
 impl Answers {
-    /// Answers every question; gives the questions whose answers are new, too.
+    /// Answers every question.
     ///
     /// `places` says where the repositories are, by the words of the config.
     pub(super) async fn ask(
         &mut self,
         lookups: &[Arc<Lookup>],
         places: &BTreeMap<String, Place>,
-    ) -> (BTreeMap<LookupKey, Found>, Vec<(Arc<Lookup>, Found)>) {
+    ) -> BTreeMap<LookupKey, Found> {
         let mut all = BTreeMap::new();
         let mut before = std::mem::take(&mut self.0);
         let mut open: BTreeMap<(&str, At), Vec<Question>> = BTreeMap::new();
@@ -114,15 +114,13 @@ impl Answers {
             let Ok((mirror, _)) = &places[repo] else { return Vec::new() };
             answer(mirror, at, questions).await
         });
-        let mut fresh = Vec::new();
         for (answer, is_final) in futures::future::join_all(asked).await.into_iter().flatten() {
-            fresh.push((Arc::clone(&answer.lookup), answer.found.clone()));
             all.insert(answer.lookup.key.clone(), answer.found.clone());
             if is_final {
                 self.0.insert(answer.lookup.key.clone(), answer);
             }
         }
-        (all, fresh)
+        all
     }
 }
 

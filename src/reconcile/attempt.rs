@@ -14,9 +14,10 @@ use crate::cluster;
 use crate::desired::{Environment, Runtime, Service, Wanted};
 use crate::hash::{ContentHash, Hasher};
 use crate::merge::Schema;
-use crate::name::{ImageRef, Revision, ServiceName};
+use crate::name::{EnvironmentName, ImageRef, ProjectName, Revision, ServiceName};
 use crate::plan::{self, Brake, ENVIRONMENT_UNIT, Plan, Scope, Unit, Verdict, brake};
 use crate::render::{self, Manifest, TemplateSet, policy};
+use crate::store::Deployment;
 use serde_json::{Value, json};
 
 /// A service as an attempt sees it: what it should consist of, or why nobody can say.
@@ -40,6 +41,39 @@ impl Prepared {
     }
 }
 
+impl Prepared {
+    /// What the service should be.
+    pub(super) fn wish(&self) -> Wish {
+        Wish { revision: self.service.revision().cloned(), digest: self.digest, before: self.before }
+    }
+}
+
+/// What a service should be, as of its last attempt.
+#[derive(Clone)]
+pub(super) struct Wish {
+    pub(super) revision: Option<Revision>,
+    pub(super) digest: ContentHash,
+    /// As a deployment begins before the digest of its image is known.
+    pub(super) before: Option<ContentHash>,
+}
+
+impl Wish {
+    /// Whether a deployment is for it.
+    pub(super) fn is_of(&self, deployment: &Deployment) -> bool {
+        let same = |digest: ContentHash| deployment.input_digest == digest.to_string();
+        same(self.digest) || self.before.is_some_and(same)
+    }
+}
+
+/// How far attempts have followed the surveys.
+#[derive(Default)]
+pub(super) struct Attempted {
+    /// The revision of the config whose environments have all been attempted.
+    pub(super) config: Option<Revision>,
+    /// Environments whose last attempt could not be made.
+    pub(super) failed: BTreeSet<(ProjectName, EnvironmentName)>,
+}
+
 /// Why a service cannot be rendered. The author mends it.
 #[derive(Debug, Clone)]
 pub(super) struct Refusal {
@@ -56,8 +90,12 @@ impl Reconciler {
         }
         let old: BTreeMap<_, _> = before.environments.iter().map(|e| ((&e.project, &e.name), e)).collect();
         let mut due = Vec::new();
+        // templates and policies are no part of an environment, and may change all of them
+        let for_all =
+            before.config.templates != now.config.templates || before.config.config != now.config.config;
         for environment in &now.environments {
-            let hinted = hints.contains(&Hint::Everything) || hints.contains(&Hint::at(environment));
+            let hinted =
+                for_all || hints.contains(&Hint::Everything) || hints.contains(&Hint::at(environment));
             let changed =
                 old.get(&(&environment.project, &environment.name)).is_none_or(|e| *e != environment);
             if hinted || changed || !self.has_settled(environment).await {
@@ -69,6 +107,13 @@ impl Reconciler {
             async move { self.attempt(&now, &environment).await }
         });
         futures::future::join_all(attempts).await;
+        {
+            let mut attempted = self.0.attempted.lock().expect("no holder of this lock panics");
+            attempted.config.clone_from(&now.config_revision);
+            attempted.failed.retain(|(project, name)| {
+                now.environments.iter().any(|e| e.project == *project && e.name == *name)
+            });
+        }
         if now.config.is_usable() {
             self.take_down(now).await;
         }
@@ -86,7 +131,15 @@ impl Reconciler {
         self.0.busy.send_modify(|busy| {
             busy.insert(key.clone());
         });
-        if let Err(error) = self.try_attempt(snapshot, environment).await {
+        let result = self.try_attempt(snapshot, environment).await;
+        {
+            let mut attempted = self.0.attempted.lock().expect("no holder of this lock panics");
+            match &result {
+                Ok(()) => drop(attempted.failed.remove(&key)),
+                Err(_) => drop(attempted.failed.insert(key.clone())),
+            }
+        }
+        if let Err(error) = result {
             let message = chain(&error);
             tracing::warn!(project = %environment.project, environment = %environment.name, error = %message, "An attempt failed; what runs goes on.");
             self.record_stopped(environment, &message).await;

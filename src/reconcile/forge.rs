@@ -14,12 +14,18 @@ use crate::config::Repository;
 use crate::desired::PullRequest;
 use crate::github::{Client, Pull, PullStanding};
 use crate::name::RepoSlug;
-use crate::report::CommitOutcome;
-use crate::report::page::PROJECTS;
 use crate::source::{Mirror, RepositoryUrl, UrlError};
 
 /// How far apart two answers "not found" must lie to be believed.
 const APART: Duration = Duration::from_mins(1);
+
+/// Where the forge says that a repository is cloned from.
+#[derive(Clone)]
+pub(super) struct ClonedFrom {
+    url: RepositoryUrl,
+    /// Whether that address failed, so that it is asked for again.
+    stale: bool,
+}
 
 /// What was learnt of the forge, from one survey to the next.
 #[derive(Default)]
@@ -29,30 +35,33 @@ pub(super) struct Known {
 }
 
 impl Reconciler {
-    /// The address that the forge gives for a repository of its own; the address itself where there is none.
-    pub(super) async fn cloned_from(&self, url: RepositoryUrl) -> RepositoryUrl {
-        let (Some(client), Some(slug)) = (&self.0.parts.github, url.github_slug()) else { return url };
-        let known = self.mirror_of(&url);
-        if known.url().key() != url.key() {
-            return known.url().clone();
+    /// The mirror of a repository at the address that the forge gives for it; at the address itself where there is no
+    /// forge. A forge that does not say where is no reason to ask another host of the same name.
+    pub(super) async fn cloned_from(&self, url: &RepositoryUrl) -> Result<Mirror, String> {
+        let (Some(client), Some(slug)) = (&self.0.parts.github, url.github_slug()) else {
+            return Ok(self.0.parts.mirrors.mirror(url));
+        };
+        let known = self.0.clones.lock().expect("no holder of this lock panics").get(url.key()).cloned();
+        if let Some(ClonedFrom { url, stale: false }) = known {
+            return Ok(self.0.parts.mirrors.mirror(&url));
         }
-        match client.repository(&slug).await {
-            Ok(repository) => match url.cloned_from(&repository.clone_url, self.0.parts.mirrors.hosts()) {
-                Ok(clone) => {
-                    let mut clones = self.0.clones.lock().expect("no holder of this lock panics");
-                    clones.insert(url.key().to_owned(), clone.clone());
-                    clone
-                }
-                Err(error) => {
-                    tracing::warn!(repository = %slug, error = %error, "The forge names an address that may not be fetched from.");
-                    url
-                }
-            },
-            Err(error) => {
-                tracing::warn!(repository = %slug, error = %chain(&error), "The forge does not say where a repository is cloned from.");
-                url
-            }
-        }
+        let repository = client.repository(&slug).await.map_err(|error| {
+            tracing::warn!(repository = %slug, error = %chain(&error), "The forge does not say where a repository is cloned from.");
+            chain(&error)
+        })?;
+        let clone = url.cloned_from(&repository.clone_url, self.0.parts.mirrors.hosts()).map_err(|error| {
+            tracing::warn!(repository = %slug, error = %error, "The forge names an address that may not be fetched from.");
+            error.to_string()
+        })?;
+        let mut clones = self.0.clones.lock().expect("no holder of this lock panics");
+        clones.insert(url.key().to_owned(), ClonedFrom { url: clone.clone(), stale: false });
+        Ok(self.0.parts.mirrors.mirror(&clone))
+    }
+
+    /// Lets the forge be asked again where a repository is cloned from: it may have moved.
+    pub(super) fn ask_again_where(&self, key: &str) {
+        let mut clones = self.0.clones.lock().expect("no holder of this lock panics");
+        clones.entry(key.to_owned()).and_modify(|clone| clone.stale = true);
     }
 
     /// The address of a repository, as the config writes it.
@@ -64,7 +73,7 @@ impl Reconciler {
     /// The mirror of a repository, at the address that the forge gave for it where it gave one.
     pub(super) fn mirror_of(&self, url: &RepositoryUrl) -> Mirror {
         let clones = self.0.clones.lock().expect("no holder of this lock panics");
-        self.0.parts.mirrors.mirror(clones.get(url.key()).unwrap_or(url))
+        self.0.parts.mirrors.mirror(clones.get(url.key()).map_or(url, |clone| &clone.url))
     }
 
     /// The open pull requests of the repositories of the forge, and the short names of those that could not be listed.
@@ -89,18 +98,13 @@ impl Reconciler {
             let mine = before.iter().filter(|pull| pull.repository == url.key());
             match client.open_pulls(&slug).await {
                 Ok(pulls) => {
-                    for pull in pulls {
-                        if pull.is_from_fork() {
-                            self.tell_fork(mirror, &pull).await;
-                        }
-                        all.push(self.pull_request(config, url, pull));
-                    }
+                    all.extend(pulls.into_iter().map(|pull| self.pull_request(config, url, pull)));
                     for pull in mine.cloned().collect::<Vec<_>>() {
                         let listed =
                             all.iter().any(|p| p.repository == pull.repository && p.number == pull.number);
                         if !listed && !self.is_closed(known, client, &slug, &pull).await {
                             all.push(pull);
-                            self.hint(Hint::Repository(url.clone()));
+                            self.hint_after(super::SOON, Hint::Repository(url.clone()));
                         }
                     }
                 }
@@ -114,7 +118,7 @@ impl Reconciler {
         (all, silent)
     }
 
-    fn pull_request(&self, config: &Repository, url: &RepositoryUrl, pull: Pull) -> PullRequest {
+    pub(super) fn pull_request(&self, config: &Repository, url: &RepositoryUrl, pull: Pull) -> PullRequest {
         let age = self.0.parts.clock.now().duration_since(pull.updated).unsigned_abs();
         PullRequest {
             repository: url.key().to_owned(),
@@ -122,7 +126,8 @@ impl Reconciler {
             number: pull.number,
             head: pull.head.revision.clone(),
             base: pull.base.name.parse().ok(),
-            from_fork: pull.is_from_fork(),
+            of_forge: true,
+            fork: fork_of(&pull),
             draft: pull.draft,
             bot: pull.by_bot,
             labels: pull.labels,
@@ -159,24 +164,10 @@ impl Reconciler {
             }
         }
     }
+}
 
-    /// Says on the head of a pull request of another repository that nothing of it is fetched or built.
-    async fn tell_fork(&self, mirror: &Mirror, pull: &Pull) {
-        let from = pull
-            .head
-            .repository
-            .as_ref()
-            .map_or_else(|| "a repository that is gone".to_owned(), ToString::to_string);
-        let outcome = CommitOutcome {
-            services: Vec::new(),
-            untouched: Vec::new(),
-            failure: None,
-            from_fork: Some(from),
-            page: self.page(PROJECTS),
-            updated: pull.updated,
-        };
-        if let Err(error) = self.want(mirror.url(), &pull.head.revision, Some(&outcome), None).await {
-            tracing::warn!(error = %chain(&error), "The check of a pull request could not be put into the outbox.");
-        }
-    }
+/// The repository that a pull request's head comes from, where that is another one.
+pub(super) fn fork_of(pull: &Pull) -> Option<String> {
+    let from = || pull.head.repository.as_ref().map(ToString::to_string);
+    pull.is_from_fork().then(|| from().unwrap_or_else(|| "a repository that is gone".to_owned()))
 }

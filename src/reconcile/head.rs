@@ -28,6 +28,16 @@ impl ConfigHead {
     ) -> Result<Arc<Self>, SourceError> {
         let branch = branch.clone();
         let revision = mirror.with(move |reader| reader.branch(&branch)).await?;
+        Self::at(mirror, revision, path, before).await
+    }
+
+    /// Reads the config in the folder `path` at a revision, unless `before` is it.
+    pub(super) async fn at(
+        mirror: &Mirror,
+        revision: Revision,
+        path: &str,
+        before: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, SourceError> {
         if let Some(before) = before.filter(|before| before.revision == revision) {
             return Ok(Arc::clone(before));
         }

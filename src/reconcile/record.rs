@@ -1,26 +1,25 @@
 //! What is written down about services and their deployments, so that pages, the command line and GitHub say the same.
 
+mod cause;
 mod ends;
 mod rows;
 
 pub(crate) use rows::unheard_of;
 pub(super) use rows::{Record, Records};
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use uuid::Uuid;
 
+use super::attempt::Prepared;
 use super::rollout::Work;
 use super::{ReconcileError, Reconciler};
 use crate::config::service::ServiceType;
-use crate::desired::{Environment, Found, Lookup, Service};
+use crate::desired::{Environment, Service};
 use crate::hash::ContentHash;
 use crate::name::{ImageRef, ServiceName};
 use crate::store::{
-    Deployment, DeploymentChange, DeploymentFilter, NewDeployment, NewEvent, ServiceRow, Step, StoreError,
+    Deployment, DeploymentChange, DeploymentFilter, NewEvent, ServiceRow, Step, StoreError,
     Verdict as VerdictRow,
 };
 
@@ -114,7 +113,7 @@ impl Reconciler {
         if known.digest == Some(digest) && live.is_some() {
             if !work.unit.changes() {
                 if known.failed_digest != Some(digest) {
-                    self.record_recovered(work).await?;
+                    self.record_unchanged(work).await?;
                 }
                 return Ok(None);
             }
@@ -134,32 +133,15 @@ impl Reconciler {
         if known.failed_digest == Some(digest) {
             return Ok(None);
         }
-        let unfinished = self.unfinished(&work.environment, &work.name).await?;
-        // it began before the digest of its image was known
-        let before = work.prepared.as_ref().and_then(|prepared| prepared.before).unwrap_or(digest);
-        let mut resumed = None;
-        for deployment in unfinished {
-            let same = [digest, before].iter().any(|digest| deployment.input_digest == digest.to_string());
-            if same && resumed.is_none() {
-                resumed = Some(deployment.id);
-            } else {
-                self.end(&deployment.id, "superseded", None).await?;
-            }
-        }
-        let id = match resumed {
-            Some(id) => {
-                let change = DeploymentChange { artifact: artifact_of(work), ..DeploymentChange::default() };
-                self.store().update_deployment(&id, change).await?;
-                id
-            }
-            None => self.new_deployment(work, digest, "queued", live.is_some()).await?.id,
-        };
+        // the row first: by it whatever the deployment leaves is found, should the service go meanwhile
         self.put_row(&work.environment, &work.name, |row, _| {
             if row.live_deployment.is_none() {
                 "pending".clone_into(&mut row.state);
             }
         })
         .await?;
+        let Some(wish) = work.prepared.as_ref().map(Prepared::wish) else { return Ok(None) };
+        let id = self.deployment_of(work, &wish, "queued").await?;
         Ok(Some(Begun { id, heals: false }))
     }
     async fn unfinished(
@@ -177,43 +159,6 @@ impl Reconciler {
         };
         self.store().deployments(&filter).await
     }
-    async fn new_deployment(
-        &self,
-        work: &Work,
-        digest: ContentHash,
-        state: &str,
-        was_live: bool,
-    ) -> Result<Deployment, StoreError> {
-        let service = work.environment.services.get(&work.name);
-        let revision = service.and_then(|service| service.revision()).map(ToString::to_string);
-        let repo = service.and_then(|service| service.effective.spec.source.clone()?.repo);
-        let reported_on = match (&revision, repo, &work.config_revision) {
-            (Some(revision), Some(repo), _) => Some((repo, revision.clone())),
-            (_, _, Some(config)) => Some((self.0.parts.config.url.to_string(), config.to_string())),
-            _ => None,
-        };
-        let cause = match (was_live, revision.as_deref()) {
-            (false, _) => "It is new here".to_owned(),
-            (true, Some(revision)) => format!("The service is at {} now", &revision[..7]),
-            (true, None) => "Its configuration changed".to_owned(),
-        };
-        self.store()
-            .create_deployment(NewDeployment {
-                id: Uuid::now_v7().to_string(),
-                project: work.environment.project.to_string(),
-                environment: work.environment.name.to_string(),
-                service: work.name.to_string(),
-                input_digest: digest.to_string(),
-                state: state.to_owned(),
-                app_revision: revision,
-                config_revision: work.config_revision.as_ref().map(ToString::to_string),
-                artifact: artifact_of(work),
-                cause,
-                reported_on,
-                created: self.now(),
-            })
-            .await
-    }
     /// Writes down that a step has begun, and the state that the deployment is in meanwhile.
     pub(super) async fn step(&self, begun: &Begun, name: &str, state: &str) -> Result<(), StoreError> {
         if begun.heals || begun.id.is_empty() {
@@ -225,11 +170,9 @@ impl Reconciler {
             started: Some(now),
             ..DeploymentChange::default()
         };
-        let deployment = self.store().update_deployment(&begun.id, change).await?;
+        self.store().update_deployment(&begun.id, change).await?;
         self.put_step(begun, name, "running", None).await?;
-        if let Some((repo, revision)) = deployment.and_then(|deployment| deployment.reported_on) {
-            self.tell(&repo, &revision).await;
-        }
+        self.tell();
         Ok(())
     }
     pub(super) async fn step_done(
@@ -269,7 +212,7 @@ impl Reconciler {
             })
             .await
     }
-    async fn end(
+    pub(super) async fn end(
         &self,
         id: &str,
         state: &str,
@@ -282,10 +225,8 @@ impl Reconciler {
             hint: failure.and_then(|(_, hint)| hint.map(str::to_owned)),
             ..DeploymentChange::default()
         };
-        let deployment = self.store().update_deployment(id, change).await?;
-        if let Some((repo, revision)) = deployment.and_then(|deployment| deployment.reported_on) {
-            self.tell(&repo, &revision).await;
-        }
+        self.store().update_deployment(id, change).await?;
+        self.tell();
         Ok(())
     }
     pub(super) async fn forget(
@@ -343,11 +284,21 @@ impl Reconciler {
     }
     async fn verdict(&self, work: &Work, verdict: &str, detail: Option<String>) -> Result<(), StoreError> {
         let Some(service) = work.prepared.as_ref().map(|prepared| &prepared.service) else { return Ok(()) };
-        let (Some(revision), Some(repo)) = (service.revision(), repo_of(service)) else { return Ok(()) };
+        let repo = repo_of(service).and_then(|repo| self.url_of(&repo));
+        let (Some(revision), Some(repo)) = (service.revision(), repo) else { return Ok(()) };
+        self.verdict_on(work, (repo.key().to_owned(), revision.to_string()), verdict, detail).await
+    }
+    async fn verdict_on(
+        &self,
+        work: &Work,
+        (repo, revision): (String, String),
+        verdict: &str,
+        detail: Option<String>,
+    ) -> Result<(), StoreError> {
         self.store()
             .put_verdicts(vec![VerdictRow {
                 repo,
-                revision: revision.to_string(),
+                revision,
                 project: work.environment.project.to_string(),
                 environment: work.environment.name.to_string(),
                 service: work.name.to_string(),
@@ -356,32 +307,6 @@ impl Reconciler {
                 time: self.now(),
             }])
             .await
-    }
-    /// A head that changes no input of a service has a verdict too.
-    pub(super) async fn verdicts(&self, found: &[(Arc<Lookup>, Found)]) {
-        let mut rows = Vec::new();
-        for (lookup, found) in found {
-            let Found::Revision { revision, head, .. } = found else { continue };
-            if revision == head {
-                continue;
-            }
-            let (project, environment, service) = lookup.key.names();
-            rows.push(VerdictRow {
-                repo: lookup.repo.0.clone(),
-                revision: head.to_string(),
-                project,
-                environment,
-                service,
-                verdict: "no input changed".to_owned(),
-                detail: Some(format!("the newest change is {}", revision.short())),
-                time: self.now(),
-            });
-        }
-        if !rows.is_empty()
-            && let Err(error) = self.store().put_verdicts(rows).await
-        {
-            tracing::warn!(error = %super::chain(&error), "Verdicts could not be recorded.");
-        }
     }
 }
 

@@ -118,11 +118,29 @@ pub(super) enum End {
 impl Reconciler {
     /// Starts the rollout of a service where it has something to do; calls off one for an older input.
     pub(super) async fn roll_out(&self, work: Work) -> Result<(), ReconcileError> {
-        let key = Self::state_key(&work.environment, &work.name);
         let digest = work.prepared.as_ref().map(|prepared| prepared.digest);
+        self.abandon(&work).await?;
+        let key = Self::state_key(&work.environment, &work.name);
+        let wish = work.prepared.as_ref().map(Prepared::wish);
+        self.begin_rollout(&key, digest, work).await?;
+        // only now: whoever reads it finds what was begun for it
+        let mut wishes = self.0.wishes.lock().expect("no holder of this lock panics");
+        match wish {
+            Some(wish) => drop(wishes.insert(key, wish)),
+            None => drop(wishes.remove(&key)),
+        }
+        Ok(())
+    }
+
+    async fn begin_rollout(
+        &self,
+        key: &Key,
+        digest: Option<ContentHash>,
+        work: Work,
+    ) -> Result<(), ReconcileError> {
         let gone = work.unit.gone;
         let mut all = self.0.rollouts.all.lock().await;
-        if let Some(current) = all.get(&key) {
+        if let Some(current) = all.get(key) {
             if current.digest == digest && current.gone == gone && !current.cancel.is_cancelled() {
                 if *current.applied.borrow() && work.unit.changes() {
                     current.again.send_replace(Arc::new(work));
@@ -158,7 +176,7 @@ impl Reconciler {
         all.insert(key.clone(), current);
         self.0.rollouts.count.send_modify(|count| *count += 1);
         drop(all);
-        let this = self.clone();
+        let (this, key) = (self.clone(), key.clone());
         self.0.tasks.spawn(async move {
             this.run(newest, &begun, &cancel, &applied).await;
             let mut all = this.0.rollouts.all.lock().await;
@@ -168,6 +186,7 @@ impl Reconciler {
             drop(all);
             // what somebody changed meanwhile is healed now
             this.hint_at_drift(&work);
+            this.tell();
             this.0.rollouts.count.send_modify(|count| *count -= 1);
         });
         Ok(())

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::answers::{Answers, Place, Refs};
 use super::head::ConfigHead;
 use super::{Hint, ReconcileError, Reconciler, Snapshot, chain};
@@ -30,6 +32,8 @@ pub(super) struct Memory {
     forge: super::forge::Known,
     answers: Answers,
     desired: desired::Memory,
+    /// Heads that are remembered, by repository, revision and way.
+    pub(super) heads: Arc<BTreeSet<super::seen::Head>>,
 }
 
 /// The mirror of every repository that the config names, or why it can have none.
@@ -39,44 +43,27 @@ impl Reconciler {
     /// Fetches what the hints are about, and makes a new snapshot.
     pub(super) async fn survey(&self, hints: &BTreeSet<Hint>) -> Result<(), ReconcileError> {
         let mut memory = self.0.surveyed.lock().await;
+        let begun = self.0.parts.clock.now();
         let everything = hints.contains(&Hint::Everything);
         let hinted = |url: &RepositoryUrl| everything || hints.contains(&Hint::Repository(url.clone()));
         let source = &self.0.parts.config;
-        let mirror = self.0.parts.mirrors.mirror(&self.cloned_from(source.url.clone()).await);
-        if hinted(&source.url) || !memory.fetched {
-            if let Err(error) = mirror.fetch().await {
-                self.trouble(format!("the config repository cannot be fetched: {}", chain(&error)));
-                if memory.head.is_none() {
-                    return Err(error.into());
-                }
-            } else {
-                memory.fetched = true;
-                self.clear_trouble();
-            }
-        }
+        let mirror = self.config_mirror(&mut memory, hinted(&source.url)).await?;
         let head = ConfigHead::read(&mirror, &source.branch, &source.path, memory.head.as_ref()).await;
         let head = match head {
             Ok(head) => head,
             Err(error) => {
-                self.trouble(format!("the config repository cannot be read: {}", chain(&error)));
+                let why = format!("the config repository cannot be read: {}", chain(&error));
+                self.stick(begun, why, None);
                 return Err(error.into());
             }
         };
-        if memory.head.as_ref().is_none_or(|known| known.revision != head.revision) {
-            self.tell_config(&head.revision, &head.config).await;
-        }
         memory.head = Some(Arc::clone(&head));
         let config = Arc::clone(&head.config);
         if !config.is_usable() {
             let first = config.errors().next().map(ToString::to_string).unwrap_or_default();
-            self.trouble(format!("the config repository is broken, so the last good state goes on: {first}"));
-            self.0.snapshot.send_modify(|snapshot| {
-                let mut next = Snapshot::clone(snapshot);
-                next.config_revision = Some(head.revision.clone());
-                next.config = Arc::clone(&config);
-                *snapshot = Arc::new(next);
-            });
-            return Ok(());
+            let why = format!("the config repository is broken, so the last good state goes on: {first}");
+            self.stick(begun, why, Some(&head));
+            return self.see_heads(&mut memory).await.map_err(Into::into);
         }
         let mirrors = self.app_mirrors(&config).await;
         self.watch(mirrors.values().flatten().chain([&mirror]));
@@ -86,31 +73,84 @@ impl Reconciler {
         let lookups: Vec<_> =
             desired::lookups(&config, &memory.pulls, is_of).into_iter().map(Arc::new).collect();
         let places = places(&mirrors, &memory);
-        let (found, fresh) = memory.answers.ask(&lookups, &places).await;
-        self.verdicts(&fresh).await;
+        let found = memory.answers.ask(&lookups, &places).await;
         let deployed = self.deployed().await?;
-        let Memory { pulls, desired, .. } = &mut *memory;
-        let inputs = Inputs {
-            config: &config,
-            found: &found,
-            pulls,
-            deployed: &deployed,
-            embedded: self.0.parts.embedded,
-            hosts: &self.0.parts.hosts,
-            addresses: &*self.0.parts.addresses,
+        let (environments, refused) = {
+            let Memory { pulls, desired, .. } = &mut *memory;
+            let inputs = Inputs {
+                config: &config,
+                found: &found,
+                pulls,
+                deployed: &deployed,
+                embedded: self.0.parts.embedded,
+                trust_pull_requests: self.0.parts.trust_pull_requests,
+                hosts: &self.0.parts.hosts,
+                addresses: &*self.0.parts.addresses,
+            };
+            (desired::desired(&inputs, desired), desired::refused(&inputs))
         };
-        let environments = desired::desired(&inputs, desired);
-        let snapshot = Snapshot {
+        let mut snapshot = Snapshot {
             config_revision: Some(head.revision.clone()),
-            config,
             environments,
             trouble: self.0.snapshot.borrow().trouble.clone(),
             at: Some(self.0.parts.clock.now()),
+            begun: Some(begun),
+            stuck: None,
             unlisted,
+            pulls: memory.pulls.clone(),
+            refused,
+            lookups: Arc::new(lookups),
+            found: Arc::new(found),
+            mirrors,
+            heads: Arc::default(),
+            unfetched: memory.failed.clone(),
+            config,
             templates: Some(Arc::clone(&head.templates)),
         };
+        snapshot.heads = self.heads(&snapshot);
         self.0.snapshot.send_replace(Arc::new(snapshot));
-        Ok(())
+        self.see_heads(&mut memory).await.map_err(Into::into)
+    }
+
+    /// The mirror of the config repository, fetched where a hint is about it.
+    async fn config_mirror(&self, memory: &mut Memory, hinted: bool) -> Result<Mirror, ReconcileError> {
+        let source = &self.0.parts.config;
+        let mirror = match self.cloned_from(&source.url).await {
+            Ok(mirror) => mirror,
+            Err(_) if memory.head.is_some() => self.mirror_of(&source.url),
+            Err(why) => {
+                let error = ReconcileError::Forge(why);
+                self.trouble(error.to_string());
+                return Err(error);
+            }
+        };
+        if hinted || !memory.fetched {
+            if let Err(error) = mirror.fetch().await {
+                self.trouble(format!("the config repository cannot be fetched: {}", chain(&error)));
+                self.ask_again_where(source.url.key());
+                if memory.head.is_none() {
+                    return Err(error.into());
+                }
+            } else {
+                memory.fetched = true;
+                self.clear_trouble();
+            }
+        }
+        Ok(mirror)
+    }
+
+    /// The config cannot be followed; what the last good one says goes on.
+    fn stick(&self, begun: Timestamp, why: String, head: Option<&ConfigHead>) {
+        self.trouble(why.clone());
+        self.0.snapshot.send_modify(|snapshot| {
+            let snapshot = Arc::make_mut(snapshot);
+            if let Some(head) = head {
+                snapshot.config_revision = Some(head.revision.clone());
+                snapshot.config = Arc::clone(&head.config);
+            }
+            (snapshot.begun, snapshot.stuck) = (Some(begun), Some(why));
+            snapshot.heads = self.heads(snapshot);
+        });
     }
 
     fn trouble(&self, why: String) {
@@ -134,7 +174,7 @@ impl Reconciler {
         for project in config.projects.values() {
             for repo in project.repositories(config).into_keys() {
                 let mirror = match self.address(&repo) {
-                    Ok(url) => Ok(self.0.parts.mirrors.mirror(&self.cloned_from(url).await)),
+                    Ok(url) => self.cloned_from(&url).await,
                     Err(error) => Err(error.to_string()),
                 };
                 mirrors.insert(repo, mirror);
@@ -179,6 +219,7 @@ impl Reconciler {
                 }
                 Err(error) => {
                     let why = chain(&error);
+                    self.ask_again_where(key);
                     tracing::warn!(repository = %key, error = %why, "A repository could not be fetched; what runs goes on.");
                     memory.failed.insert(key.to_owned(), why);
                 }
@@ -198,6 +239,11 @@ impl Reconciler {
         let mut unlisted = BTreeSet::new();
         let expire = expiry(config);
         let now = self.0.parts.clock.now();
+        for (repo, _) in mirrors.iter().filter(|(_, mirror)| mirror.is_err()) {
+            let short = repo.rsplit('/').next().unwrap_or(repo).trim_end_matches(".git");
+            pulls.extend(memory.pulls.iter().filter(|pull| pull.short_name == short).cloned());
+            unlisted.insert(short.to_owned());
+        }
         for (key, mirror) in unique(mirrors) {
             if mirror.url().has_forge() {
                 continue;
@@ -219,7 +265,8 @@ impl Reconciler {
                     number: *number,
                     head: head.clone(),
                     base: None,
-                    from_fork: false,
+                    of_forge: false,
+                    fork: None,
                     draft: false,
                     bot: false,
                     labels: Vec::new(),

@@ -1,28 +1,301 @@
-//! Says on the commit what became of it: rows of the outbox, made anew from what is recorded.
+//! Says on each open commit what became of it: rows of the outbox, made anew from what is recorded.
 //!
-//! Nothing is sent here. Where there is a forge, its check runs (or commit statuses) are wanted; where there is none, a
-//! note on the commit.
+//! One task does all the telling. It is woken when something moved, reads the commits that have not had their last
+//! word, and says what is so now; so a kill anywhere costs nothing but time. Nothing is sent here. Where there is a
+//! forge, its check runs (or commit statuses) are wanted; where there is none, a note on the commit.
+
+mod last;
+mod standing;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use super::{Reconciler, chain};
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+
+use self::standing::Standing;
+use super::judge::{Aim, Judged};
+use super::{Reconciler, Snapshot, chain};
 use crate::github::{want_check, want_note};
 use crate::name::Revision;
 use crate::report::page;
-use crate::report::{Cause, CommitOutcome, ConfigOutcome, Reporter, ServiceOutcome, State, Step, StepState};
+use crate::report::{Check, CheckStatus, CommitOutcome, ConfigOutcome, Left, Reporter, ServiceOutcome, Why};
 use crate::source::{Mirror, RepositoryUrl};
-use crate::store::{Deployment, DeploymentFilter, StoreError};
+use crate::store::{Deployment, DeploymentFilter, SeenCommit, StoreError};
 
 /// Deployments of one commit that are looked at.
 const MOST: u32 = 500;
+/// Open commits that are looked at in one go, the oldest first.
+const OPEN: u32 = 1000;
+/// How long what moves is gathered before it is told; and at least as long as the last telling took.
+const GATHER: Duration = Duration::from_millis(100);
+/// How long a store that fails is left alone.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// The task that tells, and what it knows.
+#[derive(Default)]
+pub(super) struct Teller {
+    woken: Notify,
+    /// How often somebody asked, and how many of those were served.
+    asked: watch::Sender<u64>,
+    told: watch::Sender<u64>,
+    kept: Mutex<BTreeMap<(String, String), Kept>>,
+}
+
+/// What is kept of an open commit from one telling to the next.
+#[derive(Default, Clone)]
+struct Kept {
+    /// By the survey that began then, and the ways by which it was known.
+    judged: Option<(Option<Timestamp>, usize, Arc<Judged>)>,
+    /// What was said last.
+    said: Vec<Check>,
+}
+
+impl Teller {
+    /// Whether nothing is left to tell; waits until that is so.
+    pub(super) async fn idle(&self) -> bool {
+        let waited = self.is_busy();
+        let mut told = self.told.subscribe();
+        // the sender lives in `self`, so waiting cannot fail
+        let _ = told.wait_for(|told| *told >= *self.asked.borrow()).await;
+        !waited
+    }
+
+    /// Whether something is left to tell.
+    pub(super) fn is_busy(&self) -> bool {
+        *self.told.borrow() < *self.asked.borrow()
+    }
+}
 
 impl Reconciler {
-    /// Says on a commit of an app repository what became of its services.
-    pub(super) async fn tell(&self, repo: &str, revision: &str) {
-        let (Ok(revision), Some(url)) = (revision.parse::<Revision>(), self.url_of(repo)) else { return };
-        if let Err(error) = self.tell_commit(&url, &revision).await {
-            tracing::warn!(repository = %url, error = %chain(&error), "What became of a commit could not be put into the outbox.");
+    /// Has it told what moved.
+    pub(super) fn tell(&self) {
+        self.0.teller.asked.send_modify(|asked| *asked += 1);
+        self.0.teller.woken.notify_one();
+    }
+
+    /// Tells until the reconciler stops.
+    pub(super) async fn tell_until_stopped(&self) {
+        let clock = self.0.parts.clock.clone();
+        let stop = &self.0.stop;
+        let mut pause = GATHER;
+        loop {
+            let woken = async {
+                self.0.teller.woken.notified().await;
+                clock.sleep(pause).await;
+            };
+            if stop.run_until_cancelled(woken).await.is_none() {
+                return;
+            }
+            let asked = *self.0.teller.asked.borrow();
+            let begun = clock.now();
+            pause = match self.tell_open().await {
+                Ok(()) => clock.now().duration_since(begun).unsigned_abs().max(GATHER),
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "What became of commits could not be told; it is tried again.");
+                    self.0.teller.woken.notify_one();
+                    PAUSE
+                }
+            };
+            self.0.teller.told.send_replace(asked);
         }
+    }
+
+    /// Says on every open commit what is so now.
+    async fn tell_open(&self) -> Result<(), StoreError> {
+        let snapshot = self.0.snapshot.borrow().clone();
+        let mut commits: BTreeMap<(String, String), Vec<SeenCommit>> = BTreeMap::new();
+        for row in self.store().open_commits(OPEN).await? {
+            commits.entry((row.repo.clone(), row.revision.clone())).or_default().push(row);
+        }
+        {
+            let mut kept = self.0.teller.kept.lock().expect("no holder of this lock panics");
+            kept.retain(|key, _| commits.contains_key(key));
+        }
+        if commits.is_empty() {
+            return Ok(());
+        }
+        for ((repo, revision), rows) in commits {
+            if let (Some(url), Ok(revision)) = (self.url_of(&repo), revision.parse::<Revision>()) {
+                self.tell_commit(&snapshot, &url, &revision, &rows).await?;
+            } else {
+                self.store().conclude_commit(&rows, "not followed", None, self.0.parts.clock.now()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell_commit(
+        &self,
+        snapshot: &Snapshot,
+        url: &RepositoryUrl,
+        revision: &Revision,
+        rows: &[SeenCommit],
+    ) -> Result<(), StoreError> {
+        let key = (url.key().to_owned(), revision.to_string());
+        let kept = self.0.teller.kept.lock().expect("no holder of this lock panics").get(&key).cloned();
+        let mut kept = kept.unwrap_or_default();
+        let judged = match &kept.judged {
+            Some((begun, ways, judged)) if *begun == snapshot.begun && *ways == rows.len() => {
+                Arc::clone(judged)
+            }
+            _ => Arc::new(self.judge(snapshot, url, revision, rows).await?),
+        };
+        // what waits is judged anew each time
+        kept.judged = judged.waits.is_none().then(|| (snapshot.begun, rows.len(), Arc::clone(&judged)));
+        let outcome = self.outcome(snapshot, url, revision, &judged, rows).await?;
+        let config = judged.config.as_ref().map(|config| ConfigOutcome {
+            problems: config.problems.clone(),
+            root: self.0.parts.config.path.clone(),
+            synced: None,
+            page: self.page(page::PROJECTS),
+            checked: outcome.updated,
+        });
+        let now = self.0.parts.clock.now();
+        let is_told = !kept.said.is_empty() || self.is_told(url, revision).await?;
+        if !judged.followed && outcome.services.is_empty() && !is_told {
+            // a look that has not reached it yet may still find somebody who follows it
+            if judged.waits.is_some() {
+                return Ok(());
+            }
+            return self.store().conclude_commit(rows, "not followed", None, now).await;
+        }
+        let reporter = self.reporter();
+        let mut checks = reporter.commit(&outcome);
+        let is_over = checks[0].status == CheckStatus::Completed;
+        checks.extend(config.as_ref().map(|config| reporter.config(config)));
+        if kept.said != checks {
+            if url.has_forge() {
+                self.want(url, revision, &checks).await?;
+            } else {
+                let text = reporter.note(Some(&outcome), config.as_ref());
+                self.store().want(want_note(&url.to_string(), revision, &text, now)).await?;
+            }
+            kept.said.clone_from(&checks);
+        }
+        self.0.teller.kept.lock().expect("no holder of this lock panics").insert(key, kept);
+        if is_over {
+            self.conclude(url, revision, rows, &outcome, &checks[0].title).await?;
+        }
+        Ok(())
+    }
+
+    /// What became of a commit, as far as it is known.
+    async fn outcome(
+        &self,
+        snapshot: &Snapshot,
+        url: &RepositoryUrl,
+        revision: &Revision,
+        judged: &Judged,
+        rows: &[SeenCommit],
+    ) -> Result<CommitOutcome, StoreError> {
+        let seen = rows.iter().map(|row| row.seen).max().unwrap_or_else(|| self.0.parts.clock.now());
+        let mut outcome = CommitOutcome::of(seen);
+        outcome.waits = judged.waits.is_some();
+        outcome.failure.clone_from(&judged.failure);
+        outcome.aside.clone_from(&judged.aside);
+        let mut services = BTreeMap::new();
+        for target in &judged.targets {
+            let standing = match &target.aim {
+                Aim::Left(why) => Standing::Left(why.clone()),
+                Aim::At(wanted) => self.standing(snapshot, target, wanted.as_ref()).await?,
+            };
+            match standing {
+                Standing::Is(service) => drop(services.insert(service.path(), *service)),
+                Standing::Left(why) => outcome.left.push(Left { service: target.path(), why }),
+                Standing::Waits => outcome.waits = true,
+                Standing::Failed(step, cause) => drop(outcome.failure.get_or_insert((step, cause))),
+            }
+        }
+        let filter = DeploymentFilter {
+            reported_on: Some((url.key().to_owned(), revision.to_string())),
+            limit: MOST,
+            ..DeploymentFilter::default()
+        };
+        let mut known: Vec<(String, String, String)> = Vec::new();
+        for deployment in self.store().deployments(&filter).await? {
+            let key =
+                (deployment.project.clone(), deployment.environment.clone(), deployment.service.clone());
+            // the newest comes first
+            if known.contains(&key) {
+                continue;
+            }
+            known.push(key);
+            if let Some(service) = self.service_outcome(&deployment, revision).await? {
+                services.entry(service.path()).or_insert(service);
+            }
+        }
+        for deployment in self.brought(revision).await? {
+            if let Some(service) = self.service_outcome(&deployment, revision).await? {
+                services.entry(service.path()).or_insert(service);
+            }
+        }
+        if judged.config.as_ref().is_some_and(|config| config.is_head) {
+            self.of_config_head(snapshot, revision, &mut outcome, &mut services).await?;
+        }
+        outcome.services = services.into_values().collect();
+        outcome.page = self.page(&commit_page(&outcome.services));
+        Ok(outcome)
+    }
+
+    /// The deployments by which the config brought a commit of an app to environments. What the config changed there
+    /// later is no news of the app.
+    async fn brought(&self, revision: &Revision) -> Result<Vec<Deployment>, StoreError> {
+        let filter = DeploymentFilter {
+            revision: Some(revision.to_string()),
+            limit: MOST,
+            ..DeploymentFilter::default()
+        };
+        let at = self.store().deployments(&filter).await?.into_iter();
+        let mut of_service: BTreeMap<_, Vec<Deployment>> = BTreeMap::new();
+        for deployment in at.filter(|at| at.app_revision.as_deref() == Some(revision.as_str())) {
+            let key =
+                (deployment.project.clone(), deployment.environment.clone(), deployment.service.clone());
+            of_service.entry(key).or_default().push(deployment);
+        }
+        let config = self.0.parts.config.url.key();
+        let first = |deployments: Vec<Deployment>| {
+            // the newest comes first: the last attempt at what came first
+            let digest = deployments.last()?.input_digest.clone();
+            let arrival = deployments.into_iter().find(|deployment| deployment.input_digest == digest);
+            arrival.filter(|arrival| arrival.reported_on.as_ref().is_some_and(|(repo, _)| repo == config))
+        };
+        Ok(of_service.into_values().filter_map(first).collect())
+    }
+
+    /// What the newest commit of the config does beside its deployments: services that go, and those that may not.
+    async fn of_config_head(
+        &self,
+        snapshot: &Snapshot,
+        revision: &Revision,
+        outcome: &mut CommitOutcome,
+        services: &mut BTreeMap<String, ServiceOutcome>,
+    ) -> Result<(), StoreError> {
+        if snapshot.stuck.is_none() {
+            outcome.waits |= !self.has_attempted(revision) || self.removes_any(snapshot).await?;
+        }
+        for verdict in self.store().verdicts(revision.as_str(), MOST).await? {
+            if verdict.verdict == "removed" {
+                let service = format!("{}/{}/{}", verdict.project, verdict.environment, verdict.service);
+                outcome.left.push(Left { service, why: Why::Removed });
+            }
+        }
+        for held in self.held(revision, outcome.updated).await? {
+            services.entry(held.path()).or_insert(held);
+        }
+        Ok(())
+    }
+
+    fn has_attempted(&self, revision: &Revision) -> bool {
+        let attempted = self.0.attempted.lock().expect("no holder of this lock panics");
+        attempted.config.as_ref() == Some(revision) && attempted.failed.is_empty()
+    }
+
+    /// Whether a check of a commit is in the outbox.
+    async fn is_told(&self, url: &RepositoryUrl, revision: &Revision) -> Result<bool, StoreError> {
+        let Some(prefix) = prefix(url, revision) else { return Ok(false) };
+        Ok(!self.store().outbox_items(&prefix, 1).await?.is_empty())
     }
 
     /// The mirror of a repository as a row of the outbox names it.
@@ -31,128 +304,16 @@ impl Reconciler {
         self.url_of(repo).map(|url| self.mirror_of(&url))
     }
 
-    fn url_of(&self, repo: &str) -> Option<RepositoryUrl> {
-        let config = &self.0.parts.config.url;
-        if repo == config.to_string() {
-            return Some(config.clone());
+    /// The address of a repository by its key, as it is shown, or as the config writes it.
+    pub(super) fn url_of(&self, repo: &str) -> Option<RepositoryUrl> {
+        let parts = &self.0.parts;
+        let is = |url: &RepositoryUrl| repo == url.key() || repo == url.to_string();
+        if is(&parts.config.url) {
+            return Some(parts.config.url.clone());
         }
-        self.address(repo).ok()
-    }
-
-    async fn tell_commit(&self, url: &RepositoryUrl, revision: &Revision) -> Result<(), StoreError> {
-        let store = self.store();
-        let filter = DeploymentFilter {
-            revision: Some(revision.to_string()),
-            limit: MOST,
-            ..DeploymentFilter::default()
-        };
-        let mut latest: BTreeMap<(String, String, String), Deployment> = BTreeMap::new();
-        for deployment in store.deployments(&filter).await? {
-            if deployment.app_revision.as_deref() != Some(revision.as_str()) {
-                continue;
-            }
-            let key =
-                (deployment.project.clone(), deployment.environment.clone(), deployment.service.clone());
-            // the newest comes first
-            latest.entry(key).or_insert(deployment);
-        }
-        let mut services = Vec::new();
-        for deployment in latest.values() {
-            services.extend(self.outcome(deployment, revision).await?);
-        }
-        let verdicts = store.verdicts(revision.as_str(), MOST).await?;
-        let untouched = verdicts
-            .into_iter()
-            .filter(|verdict| verdict.verdict == "no input changed")
-            .map(|verdict| format!("{}/{}", verdict.environment, verdict.service))
-            .collect();
-        let page = self.page(&commit_page(&services));
-        let outcome = CommitOutcome {
-            services,
-            untouched,
-            failure: None,
-            from_fork: None,
-            page,
-            updated: self.0.parts.clock.now(),
-        };
-        self.want(url, revision, Some(&outcome), None).await
-    }
-
-    async fn outcome(
-        &self,
-        deployment: &Deployment,
-        revision: &Revision,
-    ) -> Result<Option<ServiceOutcome>, StoreError> {
-        let steps = self.store().steps(&deployment.id).await?;
-        let waits = steps.iter().find(|step| step.state == "running").and_then(|step| step.detail.clone());
-        let steps = steps.into_iter().map(|step| Step {
-            name: step.name,
-            state: match step.state.as_str() {
-                "running" => StepState::Running,
-                "done" => StepState::Done,
-                "failed" => StepState::Failed,
-                _ => StepState::Waiting,
-            },
-            took: step.started.zip(step.ended).map(|(from, to)| to.duration_since(from).unsigned_abs()),
-        });
-        let (Ok(project), Ok(environment), Ok(service)) =
-            (deployment.project.parse(), deployment.environment.parse(), deployment.service.parse())
-        else {
-            return Ok(None);
-        };
-        let Ok(state) = deployment.state.parse::<State>() else { return Ok(None) };
-        let key = (project, environment, service);
-        let record = self.record(&key).await?;
-        let detail = record.map(|record| record.detail.clone()).unwrap_or_default();
-        // the record follows the deployment, so a service that has just become live is not in it yet
-        let url = self.wanted_url(deployment).or(detail.url);
-        let log = match &deployment.error {
-            Some(_) => self
-                .store()
-                .log_end(&deployment.id, None, 20)
-                .await?
-                .into_iter()
-                .map(|line| line.line)
-                .collect(),
-            None => Vec::new(),
-        };
-        // what a step that runs says of itself is what it waits for
-        let (message, hint) = match waits {
-            Some(waits) if state.is_moving() => {
-                let (waits, hint) = super::record::cause_and_hint(&waits);
-                (Some(waits.to_owned()), hint.map(str::to_owned))
-            }
-            _ => (deployment.error.clone(), deployment.hint.clone()),
-        };
-        let cause = message.map(|message| Cause { message, place: None, hint, log });
-        let serving = detail
-            .revision
-            .as_deref()
-            .filter(|_| state.is_broken())
-            .and_then(|revision| revision.parse().ok());
-        Ok(Some(ServiceOutcome {
-            project: key.0,
-            environment: key.1,
-            service: key.2,
-            revision: revision.clone(),
-            state,
-            steps: steps.collect(),
-            url,
-            page: self.page(&page::deployment(&deployment.id)),
-            changes: None,
-            cause,
-            serving,
-            started: deployment.started,
-            updated: deployment.ended.or(deployment.started).unwrap_or(deployment.created),
-        }))
-    }
-
-    /// The address that a service should have, as of the last survey.
-    fn wanted_url(&self, deployment: &Deployment) -> Option<String> {
-        let snapshot = self.0.snapshot.borrow();
-        let found = snapshot.environment(&deployment.project, &deployment.environment)?;
-        let mut services = found.services.values();
-        services.find(|service| service.name.as_str() == deployment.service)?.url.clone()
+        let snapshot: Arc<Snapshot> = self.0.snapshot.borrow().clone();
+        let known = snapshot.mirrors.values().flatten().map(Mirror::url).find(|url| is(url));
+        known.cloned().or_else(|| self.address(repo).ok())
     }
 
     /// The address of a page of ours, where a reader of a report can open it.
@@ -160,42 +321,30 @@ impl Reconciler {
         self.0.parts.pages.as_ref().map(|pages| pages.address(path))
     }
 
-    /// Says on a commit of the config repository what is wrong with it.
-    pub(super) async fn tell_config(&self, revision: &Revision, config: &crate::config::Repository) {
-        let source = &self.0.parts.config;
-        let outcome = ConfigOutcome {
-            problems: config.problems.clone(),
-            root: source.path.clone(),
-            synced: None,
-            page: self.page(page::PROJECTS),
-            checked: self.0.parts.clock.now(),
-        };
-        if let Err(error) = self.want(&source.url, revision, None, Some(&outcome)).await {
-            tracing::warn!(error = %chain(&error), "What is wrong with the config could not be put into the outbox.");
-        }
+    pub(super) fn reporter(&self) -> Reporter {
+        Reporter::new(self.0.parts.redactor.clone())
     }
 
+    /// Wants check runs on a commit of the forge.
     pub(super) async fn want(
         &self,
         url: &RepositoryUrl,
         revision: &Revision,
-        commit: Option<&CommitOutcome>,
-        config: Option<&ConfigOutcome>,
+        checks: &[Check],
     ) -> Result<(), StoreError> {
-        let reporter = Reporter::new(self.0.parts.redactor.clone());
-        let now = self.0.parts.clock.now();
-        let Some(slug) = url.github_slug().filter(|_| url.has_forge()) else {
-            let text = reporter.note(commit, config);
-            self.store().want(want_note(&url.to_string(), revision, &text, now)).await?;
-            return Ok(());
-        };
+        let Some(slug) = url.github_slug() else { return Ok(()) };
         let as_app = self.0.parts.github.as_ref().is_some_and(crate::github::Client::is_app);
-        let checks = commit.map(|commit| reporter.commit(commit)).unwrap_or_default();
-        for check in checks.into_iter().chain(config.map(|config| reporter.config(config))) {
-            self.store().want(want_check(&slug, revision, &check, as_app, now)).await?;
+        let now = self.0.parts.clock.now();
+        for check in checks {
+            self.store().want(want_check(&slug, revision, check, as_app, now)).await?;
         }
         Ok(())
     }
+}
+
+/// What the keys of the checks of a commit begin with.
+fn prefix(url: &RepositoryUrl, revision: &Revision) -> Option<String> {
+    url.github_slug().filter(|_| url.has_forge()).map(|slug| format!("check/{slug}/{revision}/"))
 }
 
 /// The page that says most about a commit: that of the one project it is about.

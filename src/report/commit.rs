@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::Reporter;
 use super::check::{Annotation, Check, CheckStatus, Conclusion};
+use super::left::{self, Aside, Left, Why};
 use super::markdown::{Pen, count};
 use super::outcome::{Cause, ServiceOutcome};
 use super::service;
@@ -16,23 +17,83 @@ use super::state::State;
 /// each service needs about three.
 pub const SERVICE_CHECKS: usize = 40;
 /// Rows of the aggregate's table; beyond them stands a count.
-const ROWS: usize = 200;
+pub(super) const ROWS: usize = 200;
 
 /// What became of one commit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CommitOutcome {
     /// The services that it affects.
     pub services: Vec<ServiceOutcome>,
-    /// Services that it leaves as they are, as `environment/service`.
-    pub untouched: Vec<String>,
-    /// Why nothing can be said of services: the clone, the parsing or the rendering failed.
-    pub failure: Option<Cause>,
-    /// The repository of the head, where a pull request comes from another one: nothing of it is fetched or built.
-    pub from_fork: Option<String>,
+    /// Services that read its branch and get no deployment for it.
+    pub left: Vec<Left>,
+    /// Whether it is not known yet what it affects, or not all of that has begun.
+    pub waits: bool,
+    /// Why nothing can be said of services: the step that failed before any is known, and the cause.
+    pub failure: Option<(&'static str, Cause)>,
+    /// Why it affects no service, whatever it changes.
+    pub aside: Option<Aside>,
     /// Our page of the commit.
     pub page: Option<String>,
     /// Now: the end, where nothing moves any more and no service says when.
     pub updated: Timestamp,
+}
+
+impl CommitOutcome {
+    /// A commit that affects nothing.
+    #[must_use]
+    pub fn of(updated: Timestamp) -> Self {
+        Self {
+            services: Vec::new(),
+            left: Vec::new(),
+            waits: false,
+            failure: None,
+            aside: None,
+            page: None,
+            updated,
+        }
+    }
+
+    /// The one word on the commit, as `branchline why` says it.
+    #[must_use]
+    pub fn verdict(&self) -> String {
+        let of = |wanted: fn(State) -> bool| self.services.iter().find(|service| wanted(service.state));
+        if let Some((step, _)) = &self.failure {
+            return format!("failed at {step}");
+        }
+        if self.waits || of(State::is_moving).is_some() {
+            return "under way".to_owned();
+        }
+        if let Some(broken) = of(has_failed) {
+            return broken.step().map_or_else(|| "failed".to_owned(), |step| format!("failed at {step}"));
+        }
+        if of(|state| state == State::AwaitingApproval).is_some() {
+            return "held".to_owned();
+        }
+        if !self.services.is_empty() {
+            let all_left = self.services.iter().all(|service| is_left(service.state));
+            return if all_left { "superseded" } else { "deployed" }.to_owned();
+        }
+        match &self.aside {
+            Some(Aside::Fork(_)) => "fork",
+            Some(Aside::NoPreview(_)) => "no preview",
+            Some(Aside::Closed) => "closed",
+            Some(Aside::Superseded(_)) => "superseded",
+            None => self.loudest().map_or("no input changed", |why| why.verdict().0),
+        }
+        .to_owned()
+    }
+
+    /// What matters most about the services that are left as they are.
+    fn loudest(&self) -> Option<&Why> {
+        let rank = |why: &Why| match why {
+            Why::Superseded(_) => 0,
+            Why::Removed => 1,
+            Why::Waits => 2,
+            Why::Held(_) => 3,
+            Why::FollowsReleases | Why::NoInputChanged => 4,
+        };
+        self.left.iter().map(|left| &left.why).min_by_key(|why| rank(why))
+    }
 }
 
 impl Reporter {
@@ -65,7 +126,13 @@ impl Reporter {
 fn annotations(pen: Pen<'_>, outcome: &CommitOutcome, services: &[&ServiceOutcome]) -> Vec<Annotation> {
     // the services' own check runs carry theirs; only what has none stands here
     let beyond = services.iter().skip(SERVICE_CHECKS).filter_map(|service| service.cause.as_ref());
-    outcome.failure.iter().chain(beyond).filter_map(|cause| service::annotation(pen, cause, "")).collect()
+    outcome
+        .failure
+        .iter()
+        .map(|(_, cause)| cause)
+        .chain(beyond)
+        .filter_map(|cause| service::annotation(pen, cause, ""))
+        .collect()
 }
 
 /// The worst of all, once nothing moves any more.
@@ -75,7 +142,7 @@ fn standing(outcome: &CommitOutcome, services: &[&ServiceOutcome]) -> (CheckStat
     if outcome.failure.is_some() {
         return completed(Conclusion::Failure);
     }
-    if any(State::is_moving) {
+    if outcome.waits || any(State::is_moving) {
         let all_wait = services.iter().all(|service| service.state == State::Queued);
         let status = if all_wait { CheckStatus::Queued } else { CheckStatus::InProgress };
         return (status, None);
@@ -86,11 +153,22 @@ fn standing(outcome: &CommitOutcome, services: &[&ServiceOutcome]) -> (CheckStat
     if any(|state| state == State::AwaitingApproval) {
         return completed(Conclusion::ActionRequired);
     }
-    let left = |state| matches!(state, State::Superseded | State::Cancelled);
-    if !services.is_empty() && services.iter().all(|service| left(service.state)) {
-        return completed(Conclusion::Cancelled);
+    if !services.is_empty() {
+        let all_left = services.iter().all(|service| is_left(service.state));
+        return completed(if all_left { Conclusion::Cancelled } else { Conclusion::Success });
     }
-    completed(Conclusion::Success)
+    match (&outcome.aside, outcome.loudest()) {
+        (Some(Aside::Closed), _) => completed(Conclusion::Neutral),
+        (Some(Aside::Superseded(_)), _) | (None, Some(Why::Superseded(_))) => {
+            completed(Conclusion::Cancelled)
+        }
+        _ => completed(Conclusion::Success),
+    }
+}
+
+/// Whether it was called off before it ran.
+fn is_left(state: State) -> bool {
+    matches!(state, State::Superseded | State::Cancelled)
 }
 
 /// Whether it never got to run; a crash after that is an event of its own.
@@ -99,18 +177,11 @@ fn has_failed(state: State) -> bool {
 }
 
 fn words(pen: Pen<'_>, outcome: &CommitOutcome, services: &[&ServiceOutcome]) -> (String, String) {
-    if let Some(failure) = &outcome.failure {
+    if let Some((_, failure)) = &outcome.failure {
         return (pen.plain(&failure.message), service::cause(pen, failure));
     }
-    if let Some(fork) = &outcome.from_fork {
-        let title = format!("No preview: the head is in {}", pen.plain(fork));
-        let summary = format!(
-            "The head of this pull request is in another repository, {}. Nothing of it is fetched, built or run: \
-             its code would run with the rights of this one.\n\n\
-             **What to do:** push the branch to this repository, where that is wanted; its preview follows.\n",
-            pen.code(fork)
-        );
-        return (title, summary);
+    if let (Some(aside), [], false) = (&outcome.aside, services, outcome.waits) {
+        return left::set_aside(pen, aside);
     }
     let mut summary = String::new();
     if !services.is_empty() {
@@ -139,28 +210,34 @@ fn words(pen: Pen<'_>, outcome: &CommitOutcome, services: &[&ServiceOutcome]) ->
             );
         }
     }
-    if !outcome.untouched.is_empty() {
-        let _ = write!(
-            summary,
-            "\n<details><summary>{} untouched</summary>\n\n{}\n\n</details>\n",
-            count(outcome.untouched.len(), "service"),
-            service::names(pen, &outcome.untouched)
-        );
-    }
+    left::left(pen, outcome, &mut summary);
     if summary.is_empty() {
-        summary.push_str("No service reads what this commit changes, so nothing is built or deployed.\n");
+        summary.push_str(if outcome.waits {
+            "It is being looked at.\n"
+        } else {
+            "No service reads what this commit changes, so nothing is built or deployed.\n"
+        });
     }
-    (pen.plain(&title(services)), summary)
+    (pen.plain(&title(outcome, services)), summary)
 }
 
-fn title(services: &[&ServiceOutcome]) -> String {
+fn title(outcome: &CommitOutcome, services: &[&ServiceOutcome]) -> String {
     let all = services.len();
     let of = |wanted: fn(State) -> bool| services.iter().filter(|service| wanted(service.state)).count();
     let broken = of(has_failed);
     let moving = of(State::is_moving);
     let asked = of(|state| state == State::AwaitingApproval);
     match services {
-        [] => "No affected services".to_owned(),
+        [] if outcome.waits => "Queued".to_owned(),
+        [] => match outcome.loudest() {
+            Some(Why::Superseded(by)) => format!("Superseded by {}", by.short()),
+            Some(Why::Removed) => {
+                let removed = outcome.left.iter().filter(|left| left.why == Why::Removed).count();
+                format!("{} removed", count(removed, "service"))
+            }
+            Some(Why::Waits) => "Waits for `branchline deploy`".to_owned(),
+            _ => "No affected services".to_owned(),
+        },
         // what came after it was live is no news of the commit
         [one] if one.state.check().is_none() => {
             format!("{}: was live on {}", one.path(), one.revision.short())

@@ -104,6 +104,12 @@ impl ServiceOutcome {
         format!("{}/{}/{}", self.project, self.environment, self.service)
     }
 
+    /// The name of its own check run.
+    #[must_use]
+    pub fn check_name(&self) -> String {
+        format!("branchline / {}/{} / {}", self.project, self.environment, self.service)
+    }
+
     /// The step that failed, or is at work.
     #[must_use]
     pub fn step(&self) -> Option<&str> {

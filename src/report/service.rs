@@ -18,9 +18,14 @@ impl Reporter {
     pub fn service(&self, outcome: &ServiceOutcome) -> Option<Check> {
         let standing = outcome.state.check()?;
         let pen = self.pen();
-        let name = format!("branchline / {}/{} / {}", outcome.project, outcome.environment, outcome.service);
         let title = pen.plain(&outcome.headline());
-        let mut check = Check::new(name, standing, &title, &summary(pen, outcome), outcome.page.as_deref());
+        let mut check = Check::new(
+            outcome.check_name(),
+            standing,
+            &title,
+            &summary(pen, outcome),
+            outcome.page.as_deref(),
+        );
         check.annotations = outcome.cause.iter().filter_map(|cause| annotation(pen, cause, "")).collect();
         check.started_at = outcome.started;
         check.completed_at = (standing.0 == CheckStatus::Completed).then_some(outcome.updated);

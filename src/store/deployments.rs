@@ -72,6 +72,8 @@ pub struct NewDeployment {
     pub cause: String,
     /// Repository and revision of the commit that it reports on.
     pub reported_on: Option<(String, String)>,
+    /// Repository and revision of the commit that comes to the environment with it, where that is another one.
+    pub brings: Option<(String, String)>,
     /// Now.
     pub created: Timestamp,
 }
@@ -110,6 +112,8 @@ pub struct DeploymentFilter {
     pub states: Vec<String>,
     /// Whose app or config revision begins with this.
     pub revision: Option<String>,
+    /// That report on this repository and revision.
+    pub reported_on: Option<(String, String)>,
     /// Only those that have not ended.
     pub unfinished: bool,
     /// Made before the one with this id: the cursor of the next page.
@@ -136,7 +140,7 @@ pub struct Step {
 }
 
 impl Store {
-    /// Makes a deployment, counting its attempt.
+    /// Makes a deployment, counting its attempt, and opens the commits that it is news of.
     ///
     /// # Errors
     /// [`StoreError::Refused`] where the id exists; otherwise the store itself fails.
@@ -270,6 +274,9 @@ impl Deployment {
 }
 
 async fn insert(c: &mut SqliteConnection, new: NewDeployment) -> sqlx::Result<Deployment> {
+    for commit in new.reported_on.iter().chain(&new.brings) {
+        super::commits::open(&mut *c, commit, new.created).await?;
+    }
     let (reported_repo, reported_revision) = new.reported_on.unzip();
     sqlx::query_as(
         "INSERT INTO deployments (id, project, environment, service, input_digest, attempt, state,
@@ -376,6 +383,10 @@ fn selection(filter: &DeploymentFilter) -> QueryBuilder<Sqlite> {
             .push(" AND config_revision < ")
             .push_bind(end)
             .push("))");
+    }
+    if let Some((repo, revision)) = &filter.reported_on {
+        query.push(" AND reported_revision = ").push_bind(revision.clone());
+        query.push(" AND reported_repo = ").push_bind(repo.clone());
     }
     if !filter.states.is_empty() {
         let states = Value::from(filter.states.clone()).to_string();

@@ -16,7 +16,7 @@ pub struct Retention {
     pub logs_before: Timestamp,
     /// Deployments that ended before, unless a service runs them.
     pub deployments_before: Timestamp,
-    /// Events and verdicts before.
+    /// Events, verdicts and commits with their last word before.
     pub events_before: Timestamp,
     /// Handled deliveries before; a repetition after that would count as new.
     pub inbox_before: Timestamp,
@@ -31,7 +31,7 @@ pub struct Retained {
     pub log_lines: u64,
     /// Deployments.
     pub deployments: u64,
-    /// Events and verdicts.
+    /// Events, verdicts and commits.
     pub events: u64,
     /// Deliveries.
     pub deliveries: u64,
@@ -69,7 +69,8 @@ async fn forget(c: &mut SqliteConnection, retention: Retention) -> sqlx::Result<
     )
     .await?;
     let events = delete(c, "DELETE FROM events WHERE time < ?", retention.events_before).await?
-        + delete(c, "DELETE FROM verdicts WHERE time < ?", retention.events_before).await?;
+        + delete(c, "DELETE FROM verdicts WHERE time < ?", retention.events_before).await?
+        + delete(c, "DELETE FROM commits WHERE concluded < ?", retention.events_before).await?;
     let deliveries =
         delete(c, "DELETE FROM inbox WHERE received < ? AND state = 'done'", retention.inbox_before).await?;
     let outbox = delete(

@@ -15,7 +15,8 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 use super::{StoreError, StoreOptions};
 
 /// The schema, one file per version; a released file is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_rows.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_rows.sql"), include_str!("migrations/0002_commits.sql")];
 /// `BrLn` in the file's header: <https://sqlite.org/pragma.html#pragma_application_id>.
 const APPLICATION_ID: i64 = 0x4272_4c6e;
 const PAGE_BYTES: u32 = 4096;

@@ -67,6 +67,7 @@ impl World {
             registry: branchline::build::Registry::new().unwrap(),
             clusters: BTreeMap::new(),
             embedded: Runtime::Process,
+            trust_pull_requests: false,
             hosts: Hosts { scheme: "https".to_owned(), port: None },
             addresses: Arc::new(|_, _| 0),
             clock: clock.clone(),
@@ -134,6 +135,7 @@ impl World {
             artifact: None,
             cause: cause.to_owned(),
             reported_on: None,
+            brings: None,
             created: self.clock.now(),
         };
         self.store.create_deployment(new).await.unwrap();

@@ -92,7 +92,8 @@ fn pull(repository: &str, number: u64) -> PullRequest {
         number: PullNumber(number),
         head: PULL.parse().expect("a revision"),
         base: None,
-        from_fork: false,
+        of_forge: true,
+        fork: None,
         draft: false,
         bot: false,
         labels: Vec::new(),
@@ -135,6 +136,7 @@ fn after(
         pulls,
         deployed: &BTreeMap::new(),
         embedded: Runtime::Process,
+        trust_pull_requests: true,
         hosts: &Hosts { scheme: "https".to_owned(), port: Some(8080) },
         addresses: &|namespace, name| {
             20000 + u16::try_from(namespace.as_str().len() * 100 + name.len()).expect("small")
@@ -277,7 +279,7 @@ fn a_pull_request_of_a_fork_a_draft_or_one_that_expired_gets_no_preview() {
     let config = load(&shop());
     let base = pull("acme/api", 7);
     for unwanted in [
-        PullRequest { from_fork: true, ..base.clone() },
+        PullRequest { fork: Some("mallory/api".to_owned()), ..base.clone() },
         PullRequest { draft: true, ..base.clone() },
         PullRequest { bot: true, ..base.clone() },
         PullRequest { expired: true, ..base.clone() },

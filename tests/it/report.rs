@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use branchline::config::{Problem, Scope, Severity};
 use branchline::report::{
-    Action, Cause, Changes, CommitOutcome, Conclusion, ConfigOutcome, Ended, EnvironmentPlan, MARKER,
-    PlanOutcome, PullOutcome, Reporter, SERVICE_CHECKS, ServiceOutcome, State, Step, StepState,
+    Action, Aside, Cause, Changes, CommitOutcome, Conclusion, ConfigOutcome, Ended, EnvironmentPlan, Left,
+    MARKER, PlanOutcome, PullOutcome, Reporter, SERVICE_CHECKS, ServiceOutcome, State, Step, StepState, Why,
 };
 use branchline::secret::Redactor;
 use branchline::yaml::Place;
@@ -66,11 +66,8 @@ fn failed() -> ServiceOutcome {
 pub(crate) fn commit(services: Vec<ServiceOutcome>) -> CommitOutcome {
     CommitOutcome {
         services,
-        untouched: Vec::new(),
-        failure: None,
-        from_fork: None,
         page: Some("https://branchline.example.com/commits/3f2c1aa".to_owned()),
-        updated: at(12),
+        ..CommitOutcome::of(at(12))
     }
 }
 
@@ -153,7 +150,7 @@ fn a_failure_says_why_where_what_to_do_and_what_goes_on_running() {
 fn the_aggregate_sums_up_and_can_be_required() {
     let reporter = Reporter::default();
     let mut outcome = commit(vec![failed(), service("web", State::Live)]);
-    outcome.untouched = vec!["staging/worker".to_owned()];
+    outcome.left = vec![Left { service: "staging/worker".to_owned(), why: Why::NoInputChanged }];
     let checks = reporter.commit(&outcome);
     let names: Vec<_> = checks.iter().map(|check| check.name.as_str()).collect();
     assert_eq!(names, ["branchline", "branchline / shop/staging / api", "branchline / shop/staging / web"]);
@@ -195,7 +192,7 @@ fn the_aggregate_sums_up_and_can_be_required() {
     );
     // what never got as far as a service is on the commit that caused it
     let mut unread = commit(Vec::new());
-    unread.failure = Some(Cause::new("acme/api has no branch main"));
+    unread.failure = Some(("Git", Cause::new("acme/api has no branch main")));
     let unread = reporter.commit(&unread).remove(0);
     assert_eq!(
         (unread.title.as_str(), unread.conclusion),
@@ -206,7 +203,7 @@ fn the_aggregate_sums_up_and_can_be_required() {
 #[test]
 fn a_head_from_another_repository_is_told_why_nothing_happens() {
     let mut outcome = commit(Vec::new());
-    outcome.from_fork = Some("mallory/shop".to_owned());
+    outcome.aside = Some(Aside::Fork("mallory/shop".to_owned()));
     let check = Reporter::default().commit(&outcome).remove(0);
     assert_eq!(
         check.conclusion,

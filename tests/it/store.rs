@@ -51,6 +51,7 @@ fn deployment(id: &str, service: &str) -> NewDeployment {
         artifact: None,
         cause: "a push to main".to_owned(),
         reported_on: Some(("acme/api".to_owned(), "3f2c1aa0000000000000000000000000000000aa".to_owned())),
+        brings: None,
         created: at(0),
     }
 }
@@ -133,7 +134,7 @@ async fn the_store_of_a_newer_version_is_refused_with_the_way_out() {
     place.open().await.close().await;
     header(&place.path(), 60, 99);
     let error = open_error(&place.path()).await;
-    assert!(matches!(error, StoreError::Newer { found: 99, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Newer { found: 99, known: 2, .. }), "{error:?}");
     assert!(error.to_string().contains("start the newer version again"), "{error}");
 }
 

@@ -173,8 +173,8 @@ impl Why {
             return Err(ends(Exit::Usage, message));
         };
         let verdicts = client.get(&format!("/api/v1/why/{}", part(&revision))).await?;
-        let rows = list(&verdicts, "verdicts");
-        if rows.is_empty() {
+        let (commits, rows) = (list(&verdicts, "commits"), list(&verdicts, "verdicts"));
+        if rows.is_empty() && commits.is_empty() {
             let message = format!(
                 "nothing is known of {}; hint: has it been pushed to a branch that is followed?",
                 short(&revision)
@@ -185,6 +185,13 @@ impl Why {
             |row: &Value| ["project", "environment", "service"].map(|field| text(row, field)).join("/");
         let people = |wide: bool| {
             let mut out = String::new();
+            for commit in commits {
+                let (revision, repo) = (short(text(commit, "revision")), text(commit, "repo"));
+                out += &format!("{revision} {repo}: {}\n", text(commit, "verdict"));
+                for line in text(commit, "detail").lines() {
+                    out += &format!("    {line}\n");
+                }
+            }
             for row in rows {
                 let time = if wide { format!(" {}", text(row, "time")) } else { String::new() };
                 out += &format!(

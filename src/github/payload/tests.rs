@@ -26,14 +26,15 @@ fn a_push_names_the_repository_by_id_and_where_the_ref_points_now() {
     assert_eq!(notice.repository, Some(RepositoryId { id: 7, slug: "acme/api".parse().unwrap() }));
     assert_eq!(notice.actor.as_deref(), Some("ada"));
     let after = Some(HEAD.parse().unwrap());
-    assert_eq!(notice.what, What::Push { reference: "refs/heads/main".to_owned(), after });
+    assert_eq!(notice.what, What::Push { reference: "refs/heads/main".to_owned(), before: None, after });
 }
 
 #[test]
 fn a_branch_that_is_gone_points_nowhere() {
-    let gone =
-        json!({ "ref": "refs/heads/x", "after": "0".repeat(40), "deleted": true, "head_commit": null });
-    assert_eq!(what("push", &gone), Some(What::Push { reference: "refs/heads/x".to_owned(), after: None }));
+    let gone = json!({ "ref": "refs/heads/x", "before": HEAD, "after": "0".repeat(40), "deleted": true });
+    let reference = "refs/heads/x".to_owned();
+    let before = Some(HEAD.parse().unwrap());
+    assert_eq!(what("push", &gone), Some(What::Push { reference, before, after: None }));
     let deleted = json!({ "ref": "x", "ref_type": "branch" });
     assert_eq!(what("delete", &deleted), Some(What::Deleted { reference: "x".to_owned() }));
 }

@@ -12,12 +12,15 @@ use crate::reconcile::{ReconcileError, Reconciler};
 use crate::store::{NewLine, StoreError};
 
 impl Reconciler {
-    /// What kept a newer state from going live is gone, and what is live is what Git says.
-    pub(super) async fn record_recovered(&self, work: &Work) -> Result<(), StoreError> {
+    /// What is live is what Git says, whichever commit says it; what kept a newer state from going live is gone.
+    pub(super) async fn record_unchanged(&self, work: &Work) -> Result<(), StoreError> {
+        let revision =
+            work.prepared.as_ref().and_then(|prepared| prepared.service.revision()).map(ToString::to_string);
         self.put_row(&work.environment, &work.name, |row, detail| {
             detail.problem = None;
+            detail.revision.clone_from(&revision);
             if row.state == "live" {
-                row.message = live_on(detail.revision.as_deref());
+                row.message = live_on(revision.as_deref());
             }
             detail.failed_digest = None;
         })
@@ -29,6 +32,10 @@ impl Reconciler {
         begun: &Begun,
     ) -> Result<(), ReconcileError> {
         if work.unit.gone {
+            let config = self.0.parts.config.url.key().to_owned();
+            if let Some(revision) = &work.config_revision {
+                self.verdict_on(work, (config, revision.to_string()), "removed", None).await?;
+            }
             self.forget(&work.environment, &work.name, &begun.id).await?;
             self.event(
                 &work.environment,
@@ -42,12 +49,6 @@ impl Reconciler {
         let record = self.record(&Self::state_key(&work.environment, &work.name)).await?;
         let previous =
             record.and_then(|record| record.row.live_deployment.clone()).filter(|id| *id != begun.id);
-        if !begun.heals {
-            self.end(&begun.id, "live", None).await?;
-            if let Some(previous) = previous {
-                self.end(&previous, "replaced", None).await?;
-            }
-        }
         let Some(prepared) = &work.prepared else { return Ok(()) };
         let service = &prepared.service;
         let revision = service.revision().map(ToString::to_string);
@@ -69,6 +70,13 @@ impl Reconciler {
             };
         })
         .await?;
+        // the service first: what a kill leaves undone from here on is put right at the next start
+        if !begun.heals {
+            self.end(&begun.id, "live", None).await?;
+            if let Some(previous) = previous {
+                self.end(&previous, "replaced", None).await?;
+            }
+        }
         let id = begun.id.clone();
         work.handle
             .set
@@ -165,10 +173,7 @@ impl Reconciler {
         })
         .await?;
         self.verdict(work, &format!("waiting at {step}"), Some(why)).await?;
-        let deployment = self.store().deployment(&begun.id).await?;
-        if let Some((repo, revision)) = deployment.and_then(|deployment| deployment.reported_on) {
-            self.tell(&repo, &revision).await;
-        }
+        self.tell();
         Ok(())
     }
     /// A service that cannot be rendered: the deployment fails before it begins, and what runs goes on.
@@ -182,8 +187,7 @@ impl Reconciler {
         if record.as_ref().is_some_and(|record| record.detail.failed_digest == Some(prepared.digest)) {
             return Ok(());
         }
-        let was_live = record.is_some_and(|record| record.row.live_deployment.is_some());
-        let id = self.new_deployment(work, prepared.digest, "planning", was_live).await?.id;
+        let id = self.deployment_of(work, &prepared.wish(), "planning").await?;
         let failure = Failure {
             step: refusal.step,
             message: refusal.message.clone(),

@@ -236,15 +236,28 @@ pub(super) async fn why(reconciler: &Reconciler, revision: &str) -> Result<Value
         let message = "A revision takes 4 to 40 hex digits.";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "notARevision", message));
     }
-    let verdicts =
-        reconciler.store().verdicts(&revision.to_lowercase(), 100).await.map_err(|error| of_store(&error))?;
+    let (store, prefix) = (reconciler.store(), revision.to_lowercase());
+    let verdicts = store.verdicts(&prefix, 100).await.map_err(|error| of_store(&error))?;
+    let mut commits = store.commits(&prefix, 100).await.map_err(|error| of_store(&error))?;
+    // a commit that came by several ways has one last word, and none while one of them is open
+    commits.sort_by(|a, b| (&a.revision, &a.repo, a.concluded).cmp(&(&b.revision, &b.repo, b.concluded)));
+    commits.dedup_by(|next, first| (&next.revision, &next.repo) == (&first.revision, &first.repo));
+    let commit = |c: crate::store::SeenCommit| {
+        json!({
+            "repo": c.repo, "revision": c.revision, "verdict": c.verdict.unwrap_or("under way".to_owned()),
+            "detail": c.detail, "seen": c.seen.to_string(), "concluded": c.concluded.map(|at| at.to_string()),
+        })
+    };
     let row = |v: crate::store::Verdict| {
         json!({
             "repo": v.repo, "revision": v.revision, "project": v.project, "environment": v.environment,
             "service": v.service, "verdict": v.verdict, "detail": v.detail, "time": v.time.to_string(),
         })
     };
-    Ok(json!({"verdicts": verdicts.into_iter().map(row).collect::<Vec<_>>()}))
+    Ok(json!({
+        "commits": commits.into_iter().map(commit).collect::<Vec<_>>(),
+        "verdicts": verdicts.into_iter().map(row).collect::<Vec<_>>(),
+    }))
 }
 
 pub(super) async fn deployments(reconciler: &Reconciler, query: DeploymentQuery) -> Result<Value, Problem> {

@@ -20,7 +20,10 @@ async fn a_signed_push_is_on_the_disk_before_the_answer_and_becomes_a_hint() {
     let repository = hints[0].notice.repository.as_ref().unwrap();
     assert_eq!((repository.id, repository.slug.as_str()), (7, "acme/api"));
     let after = Some(HEAD.parse().unwrap());
-    assert_eq!(hints[0].notice.what, What::Push { reference: "refs/heads/main".to_owned(), after });
+    assert_eq!(
+        hints[0].notice.what,
+        What::Push { reference: "refs/heads/main".to_owned(), before: None, after }
+    );
     world.reader.finish(&hints).await.unwrap();
     assert_eq!(world.stored().await, Vec::<String>::new());
 }
