@@ -8,6 +8,10 @@ check:
 test:
     cargo test
 
+# kill -9 at random moments of a random series of pushes and webhooks; the same seed draws the same series
+chaos KILLS="200" SEED=`date +%j%H%M`:
+    BRANCHLINE_TEST_KILLS={{KILLS}} BRANCHLINE_TEST_SEED={{SEED}} cargo test --test it chaos -- --nocapture
+
 # The sample on this machine
 demo *ARGS:
     cargo run --release -- demo {{ARGS}}

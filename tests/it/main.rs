@@ -6,6 +6,7 @@
 )]
 
 mod build;
+mod chaos;
 mod cli;
 mod cluster_node;
 mod config;

@@ -67,6 +67,11 @@ impl World {
         self.state().second = jiff::Timestamp::now().as_second() - EPOCH;
     }
 
+    /// The App's number and private key, for a program's settings.
+    pub(crate) fn app() -> (u64, String) {
+        (APP_ID, app_key::pem())
+    }
+
     /// Settings that act as the App.
     pub(crate) fn as_app(&self) -> GitHubSettings {
         let auth = GitHubAuth::App { id: APP_ID, private_key: Secret::new(app_key::pem()) };
@@ -145,6 +150,13 @@ impl World {
     pub(crate) fn push_to_pull(&self, repository: &str, number: u64, sha: &str) {
         self.commit(repository, sha);
         self.change_pull(repository, number, |pull| pull["head"]["sha"] = json!(sha));
+    }
+
+    /// The commit that a pull request proposes.
+    pub(crate) fn pull_head(&self, repository: &str, number: u64) -> String {
+        self.with(repository, |repository, _| {
+            repository.pulls[&number]["head"]["sha"].as_str().unwrap_or_default().to_owned()
+        })
     }
 
     /// Somebody closes or merges a pull request.
@@ -233,13 +245,20 @@ impl World {
 
     /// The check runs of a commit, by name; the same name twice where there are two.
     pub(crate) fn checks(&self, repository: &str, sha: &str) -> Vec<Check> {
+        let all = self.all_checks(repository);
+        all.into_iter().filter(|(commit, _)| commit == sha).map(|(_, check)| check).collect()
+    }
+
+    /// Every check run of a repository with its commit, by name.
+    pub(crate) fn all_checks(&self, repository: &str) -> Vec<(String, Check)> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         self.with(repository, |repository, _| {
-            let of_commit = repository.runs.iter().filter(|run| run["head_sha"] == sha);
-            let mut checks: Vec<Check> = of_commit
+            let mut checks: Vec<(String, Check)> = repository
+                .runs
+                .iter()
                 .map(|run| {
                     let annotations = repository.annotations.get(&run["id"].as_u64().unwrap_or(0));
-                    Check {
+                    let check = Check {
                         name: text(&run["name"]),
                         standing: text(
                             run["conclusion"].as_str().map_or(&run["status"], |_| &run["conclusion"]),
@@ -247,10 +266,11 @@ impl World {
                         title: text(&run["output"]["title"]),
                         summary: text(&run["output"]["summary"]),
                         annotations: annotations.into_iter().flatten().map(annotation).collect(),
-                    }
+                    };
+                    (text(&run["head_sha"]), check)
                 })
                 .collect();
-            checks.sort_by(|a, b| a.name.cmp(&b.name));
+            checks.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
             checks
         })
     }
