@@ -452,7 +452,8 @@ impl Reconciler {
         *self.0.looking.borrow() > 0
             || self.0.busy.borrow().iter().any(attempted)
             || self.0.rollouts.any(part).await
-            || self.0.teller.is_busy()
+            // what is told about a commit belongs to no environment
+            || (part.environment.is_none() && self.0.teller.is_busy())
     }
 
     /// Makes the plan of an environment anew and changes nothing.

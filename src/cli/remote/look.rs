@@ -173,7 +173,7 @@ impl Why {
             return Err(ends(Exit::Usage, message));
         };
         let verdicts = client.get(&format!("/api/v1/why/{}", part(&revision))).await?;
-        let (commits, rows) = (list(&verdicts, "commits"), list(&verdicts, "verdicts"));
+        let (rows, commits) = (list(&verdicts, "verdicts"), list(&verdicts, "commits"));
         if rows.is_empty() && commits.is_empty() {
             let message = format!(
                 "nothing is known of {}; hint: has it been pushed to a branch that is followed?",
@@ -185,21 +185,11 @@ impl Why {
             |row: &Value| ["project", "environment", "service"].map(|field| text(row, field)).join("/");
         let people = |wide: bool| {
             let mut out = String::new();
-            for commit in commits {
-                let (revision, repo) = (short(text(commit, "revision")), text(commit, "repo"));
-                out += &format!("{revision} {repo}: {}\n", text(commit, "verdict"));
-                for line in text(commit, "detail").lines() {
-                    out += &format!("    {line}\n");
-                }
-            }
-            for row in rows {
+            let of_commits = commits.iter().map(|row| (row, text(row, "repo").to_owned()));
+            for (row, what) in of_commits.chain(rows.iter().map(|row| (row, place(row)))) {
                 let time = if wide { format!(" {}", text(row, "time")) } else { String::new() };
-                out += &format!(
-                    "{}{time} {}: {}\n",
-                    short(text(row, "revision")),
-                    place(row),
-                    text(row, "verdict")
-                );
+                let revision = short(text(row, "revision"));
+                out += &format!("{revision}{time} {what}: {}\n", text(row, "verdict"));
                 for line in text(row, "detail").lines() {
                     out += format!("    {line}").trim_end();
                     out.push('\n');

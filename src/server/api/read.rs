@@ -246,6 +246,7 @@ pub(super) async fn why(reconciler: &Reconciler, revision: &str) -> Result<Value
         json!({
             "repo": c.repo, "revision": c.revision, "verdict": c.verdict.unwrap_or("under way".to_owned()),
             "detail": c.detail, "seen": c.seen.to_string(), "concluded": c.concluded.map(|at| at.to_string()),
+            "time": c.concluded.unwrap_or(c.seen).to_string(),
         })
     };
     let row = |v: crate::store::Verdict| {
