@@ -6,7 +6,7 @@ use super::{MOST, prefix};
 use crate::github::{concluded_check, is_concluded};
 use crate::name::Revision;
 use crate::reconcile::Reconciler;
-use crate::report::{CommitOutcome, Conclusion, ServiceOutcome, State};
+use crate::report::{CommitOutcome, Conclusion, Left, ServiceOutcome, State};
 use crate::source::RepositoryUrl;
 use crate::store::{SeenCommit, StoreError, Verdict};
 
@@ -47,7 +47,9 @@ impl Reconciler {
                 (service.project.to_string(), service.environment.to_string(), service.service.to_string());
             verdicts.push(verdict_row(url, revision, key, &verdict, detail, now));
         }
-        for left in &outcome.left {
+        // what the commit left alone at first may have been brought to it later, by a promotion
+        let later = |left: &&Left| outcome.services.iter().all(|service| service.path() != left.service);
+        for left in outcome.left.iter().filter(later) {
             let mut names = left.service.splitn(3, '/').map(str::to_owned);
             let (verdict, detail) = left.why.verdict();
             if let (Some(project), Some(environment), Some(service)) =

@@ -89,8 +89,13 @@ async fn a_revision_may_have_a_name(demo: &Demo) {
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.contains("shop/staging/web: deployed"), "{out}");
     demo.push("web", "index.html", "<!doctype html>\n<title>Second</title>\n");
-    until("it is known", async || demo.verb(&web, &["why", "HEAD", "-o", "name"]).0 == "shop/staging/web\n")
-        .await;
+    until("it is known", async || {
+        let out = demo.verb(&web, &["why", "HEAD"]).0;
+        out.contains("web.git: deployed") && out.contains("shop/staging/web: deployed")
+    })
+    .await;
+    let names = demo.verb(&web, &["why", "HEAD", "-o", "name"]).0;
+    assert_eq!(names, "shop/production/web\nshop/staging/web\n");
 }
 
 fn logs_come_to_their_end_or_go_on(demo: &Demo) {
