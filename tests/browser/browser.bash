@@ -43,7 +43,9 @@ browser_end() {
   kill "$BROWSER_PID" 2>/dev/null || true
   wait "$BROWSER_PID" 2>/dev/null || true
   BROWSER_PID=
-  rm -rf "$BROWSER_FOLDER"
+  # its helpers may still write for a moment after it has ended
+  local tries=50
+  until rm -rf "$BROWSER_FOLDER" 2>/dev/null || [ $((tries -= 1)) -eq 0 ]; do sleep 0.1; done
 }
 
 # Calls a method and waits for its answer, which is put into BROWSER_ANSWER.
