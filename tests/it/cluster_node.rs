@@ -121,7 +121,7 @@ async fn a_push_goes_live_and_says_so_on_the_commit(node: &Node) {
     assert_eq!(node.image(STAGING, "web").await, format!("{}/web@{digest}", node.images.base));
     node.images.push("web", &revision, &[("PAGE", "the same tag, pushed again")]).await;
     node.run(&["sync"]);
-    until("it has looked", async || node.run(&["status"]).contains("Live on")).await;
+    until("it has looked", async || node.run(&["status", "-o", "json"]).contains("\"busy\": false")).await;
     assert_eq!(node.page(STAGING, "web").await, "second", "what runs is a function of Git");
 }
 
