@@ -12,7 +12,8 @@ fn main() {
 }
 
 fn files(services: usize) -> Vec<File> {
-    let file = |path: String, text: String| File { id: path.clone(), path, bytes: text.into_bytes().into() };
+    let file =
+        |path: String, text: String| File { id: path.clone(), path, bytes: Ok(text.into_bytes().into()) };
     let document = |kind: &str, name: &str, spec: &str| {
         format!("apiVersion: branchline.dev/v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n")
     };

@@ -17,6 +17,7 @@ pub mod root;
 mod rules;
 pub mod schema;
 pub mod service;
+mod standing;
 mod unsupported;
 mod validate;
 pub mod value;
@@ -24,7 +25,7 @@ pub mod value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use document::{Document, File};
+pub use document::{Document, File, LARGEST, LINK, SUBMODULE, too_large};
 pub use explain::explain;
 pub use load::{app_service, load, load_after};
 pub use merge::Effective;
@@ -52,6 +53,8 @@ pub struct Repository {
     pub problems: Vec<Problem>,
     /// What was read of each file, by its path, with the id of its blob.
     files: BTreeMap<String, (String, Arc<document::Read>)>,
+    /// Documents that are broken now and stand as they were: the path of their file, and the id of its blob then.
+    pub standing: BTreeMap<String, String>,
 }
 
 /// A project with what stands in its folder.
@@ -116,9 +119,24 @@ impl Repository {
         self.errors().all(|problem| match &problem.scope {
             Scope::Repository => false,
             Scope::Project(p) => p != project,
-            Scope::File(path) => !path.starts_with(&folder),
+            file @ Scope::File(_) => !file.may_hold(&folder),
             Scope::Environment(..) | Scope::Service(..) => true,
         })
+    }
+
+    /// What is wrong with a service whose document stands as it was; empty where it is as the repository has it.
+    #[must_use]
+    pub fn standing_because(&self, project: &Project, service: &Document<ServiceSpec>) -> Vec<&Problem> {
+        let file = &*service.node.place.file;
+        if self.standing.get(file) != Some(&service.blob) {
+            return Vec::new();
+        }
+        let folder = format!("projects/{}/", project.name);
+        let within = |prefix: &str| -> Vec<&Problem> {
+            self.errors().filter(|problem| problem.scope.may_hold(prefix)).collect()
+        };
+        // it may have been moved into the file that cannot be read
+        Some(within(file)).filter(|problems| !problems.is_empty()).unwrap_or_else(|| within(&folder))
     }
 
     /// How a host is made where nothing else is said: `{service}-{project}-{environment}.{base}`.

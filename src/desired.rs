@@ -14,6 +14,7 @@ mod values;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use host::Hosts;
@@ -171,7 +172,7 @@ pub enum ArtifactSource {
 }
 
 /// What is built of a tree.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BuildRequest {
     /// The repository, as the config writes it.
     pub repo: String,
@@ -292,29 +293,31 @@ fn empty(
     }
 }
 
-/// Services whose documents could not be taken in stand in no list; their problems name them.
+/// What is wrong with the documents comes before what then cannot be worked out from them.
 fn broken_documents(inputs: &Inputs<'_>, project: &config::Project, environment: &mut Environment) {
+    let mut broken: BTreeMap<ServiceName, Vec<Problem>> = BTreeMap::new();
     for problem in inputs.config.errors() {
-        if let config::Scope::Service(of, service) = &problem.scope
-            && *of == project.name
-        {
-            environment.services.remove(service);
-            environment.broken.entry(service.clone()).or_default().push(problem.clone());
-        }
-        if let config::Scope::Environment(of, name) = &problem.scope
-            && *of == project.name
-            && *name == environment.name
-        {
-            let services: Vec<_> = environment.services.keys().cloned().collect();
-            environment.services.clear();
-            for service in services {
-                environment.broken.entry(service).or_default().push(problem.clone());
+        let services: Vec<ServiceName> = match &problem.scope {
+            config::Scope::Service(of, service) if *of == project.name => vec![service.clone()],
+            config::Scope::Environment(of, name) if *of == project.name && *name == environment.name => {
+                environment.services.keys().chain(environment.broken.keys()).cloned().collect()
             }
+            _ => continue,
+        };
+        for service in services {
+            broken.entry(service).or_default().push(problem.clone());
         }
     }
-    for problems in environment.broken.values_mut() {
+    for (service, document) in &project.services {
+        for problem in inputs.config.standing_because(project, document) {
+            broken.entry(service.clone()).or_default().push(problem.clone());
+        }
+    }
+    for (service, mut problems) in broken {
         problems.sort_by(|a, b| (&a.place, &a.message).cmp(&(&b.place, &b.message)));
         problems.dedup();
+        environment.services.remove(&service);
+        environment.broken.insert(service, problems);
     }
 }
 

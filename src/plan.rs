@@ -58,10 +58,12 @@ pub struct Scope {
 pub enum Wanted {
     /// Exactly these objects.
     Objects(Vec<Manifest>),
-    /// Nobody can say: the configuration or a template is broken. What runs stays as it is.
+    /// It does not move on: its configuration or a template is broken, or it failed. What runs stays as it is.
     Broken {
         /// Why, in one sentence.
         reason: String,
+        /// What it consists of meanwhile: put back where somebody took it away, and never a reason to delete.
+        standing: Vec<Manifest>,
     },
     /// Nothing: the service left the configuration.
     Gone,
@@ -348,16 +350,16 @@ fn plan_unit(
         broken: None,
         gone: matches!(unit.wanted, Wanted::Gone),
     };
-    let wanted: &[Manifest] = match &unit.wanted {
-        Wanted::Objects(manifests) => manifests,
-        Wanted::Gone => &[],
-        Wanted::Broken { reason } => {
+    let wanted: Vec<&Manifest> = match &unit.wanted {
+        Wanted::Objects(manifests) => manifests.iter().collect(),
+        Wanted::Gone => Vec::new(),
+        Wanted::Broken { reason, standing } => {
             plan.broken = Some(reason.clone());
-            return plan;
+            standing.iter().filter(|manifest| !owners.contains_key(manifest.key())).collect()
         }
     };
     let held: BTreeMap<&ObjectKey, &Held> = unit.held.iter().map(|held| (&held.key, held)).collect();
-    let mut yields = yielding::yields(wanted);
+    let mut yields = yielding::yields(&wanted);
     for manifest in wanted {
         let key = manifest.key();
         let yields = yields.remove(key).unwrap_or_default();
@@ -365,6 +367,9 @@ fn plan_unit(
         plan.images.extend(images(manifest.object()));
     }
     plan.steps.sort_by(|a, b| (a.stage, &a.key).cmp(&(b.stage, &b.key)));
+    if plan.broken.is_some() {
+        return plan;
+    }
     plan.prune = unit
         .held
         .iter()

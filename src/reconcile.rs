@@ -13,11 +13,14 @@ mod answers;
 mod artifact;
 mod attempt;
 mod clusters;
+mod earlier;
 mod forge;
 mod head;
 mod image;
 mod judge;
+mod last_good;
 mod observe;
+mod pause;
 mod podlog;
 mod record;
 mod recover;
@@ -62,6 +65,18 @@ const POLL: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(2);
 /// How long a look that did not come to its end waits for the next.
 const AGAIN: Duration = Duration::from_secs(10);
+
+/// What is told of a panic: it ends what it happened in, and nothing else.
+const FAULT: &str = "a fault of Branchline itself; hint: its log says where, please report it";
+
+/// Does something when it is dropped, however that comes about.
+struct AtEnd<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for AtEnd<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
 
 /// Says that something may have changed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -243,6 +258,7 @@ pub(crate) struct Inner {
     sets: tokio::sync::Mutex<BTreeMap<(String, Namespace), Arc<clusters::Handle>>>,
     watches: Mutex<BTreeMap<String, crate::cluster::watch::Watches>>,
     rollouts: rollout::Running,
+    pauses: pause::Pauses,
     images: image::Images,
     surveyed: tokio::sync::Mutex<survey::Memory>,
     busy: watch::Sender<BTreeSet<(ProjectName, EnvironmentName)>>,
@@ -284,6 +300,7 @@ impl Reconciler {
             sets: tokio::sync::Mutex::default(),
             watches: Mutex::default(),
             rollouts: rollout::Running::default(),
+            pauses: pause::Pauses::default(),
             images: image::Images::default(),
             surveyed: tokio::sync::Mutex::default(),
             busy: watch::Sender::default(),
@@ -317,8 +334,7 @@ impl Reconciler {
             let mut taken = 0;
             let mut polled = this.0.parts.clock.now();
             loop {
-                this.look(&wanted).await;
-                wanted.clear();
+                this.look_safely(std::mem::take(&mut wanted)).await;
                 this.0.looking.send_modify(|looking| *looking -= std::mem::take(&mut taken));
                 // counted from the last poll, so that hints do not put the next one off
                 let since = this.0.parts.clock.now().duration_since(polled).unsigned_abs();
@@ -401,9 +417,21 @@ impl Reconciler {
             .ok_or_else(|| ReconcileError::NoCluster(name.clone()))
     }
 
+    /// A look that a fault of ours may end, but not the next one too.
+    async fn look_safely(&self, hints: BTreeSet<Hint>) {
+        let this = self.clone();
+        let look = self.0.tasks.spawn(async move { this.look(&hints).await });
+        if let Err(fault) = look.await {
+            tracing::error!(error = %fault, "A look at Git and the clusters ended in a fault of ours.");
+            let trouble = format!("the last look at Git was not finished, and what runs goes on: {FAULT}");
+            self.0.snapshot.send_modify(|snapshot| Arc::make_mut(snapshot).trouble = Some(trouble));
+        }
+    }
+
     /// Surveys what the hints are about and attempts every environment that is due. Errors are logged where they stop.
     pub async fn look(&self, hints: &BTreeSet<Hint>) {
         self.0.looking.send_modify(|looking| *looking += 1);
+        let _looked = AtEnd(|| self.0.looking.send_modify(|looking| *looking -= 1));
         let before = self.0.snapshot.borrow().clone();
         if let Err(error) = self.survey(hints).await {
             tracing::warn!(error = %chain(&error), "The survey did not come to its end; what runs goes on.");
@@ -413,7 +441,6 @@ impl Reconciler {
         let now = self.0.snapshot.borrow().clone();
         self.attempt_due(&before, &now, hints).await;
         self.tell();
-        self.0.looking.send_modify(|looking| *looking -= 1);
     }
 
     /// Says yes to a plan that the brake holds, by its id. It holds for the config as it is now: the same removal by
@@ -465,7 +492,7 @@ impl Reconciler {
         snapshot: &Snapshot,
         environment: &Arc<Environment>,
     ) -> Result<crate::plan::Plan, ReconcileError> {
-        self.plan_environment(snapshot, environment).await.map(|(plan, _, _)| plan)
+        self.plan_environment(snapshot, environment).await.map(|planned| planned.plan)
     }
 
     fn state_key(environment: &Environment, service: &ServiceName) -> rollout::Key {
@@ -473,14 +500,23 @@ impl Reconciler {
     }
 }
 
-/// An error and everything behind it, in one line.
+/// An error and everything behind it, in one line, with the ways out at its end.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(next) = source {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        source = next.source();
+    let (mut texts, mut hints) = (Vec::new(), Vec::new());
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        match text.split_once("hint: ") {
+            Some((text, hint)) => {
+                texts.push(text.trim_end_matches([' ', ';', '\n']).to_owned());
+                hints.push(hint.to_owned());
+            }
+            None => texts.push(text),
+        }
+        next = error.source();
     }
-    text
+    // a cause that is repeated by what it caused says nothing new
+    texts.dedup_by(|cause, of| of.ends_with(&**cause));
+    let hints = if hints.is_empty() { String::new() } else { format!("; hint: {}", hints.join("; ")) };
+    texts.join(": ") + &hints
 }

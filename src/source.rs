@@ -37,7 +37,7 @@ use std::time::Duration;
 pub use self::address::is_private;
 pub use self::commit::{FileChange, FileCommit, Person};
 pub use self::credentials::{Access, CredentialRequest, Credentials};
-pub use self::entry::{Entry, EntryKind, ObjectId};
+pub use self::entry::{Entry, EntryKind, NotAnId, ObjectId};
 pub use self::fetch::{Fetched, RefChange};
 pub use self::history::{Change, CommitInfo};
 pub use self::inputs::{Inputs, PatternError};

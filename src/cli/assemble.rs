@@ -297,7 +297,7 @@ fn credentials(github: Option<github::Client>) -> Credentials {
     })
 }
 
-/// Addresses on 127.0.0.1, allotted once per Service and kept in the store.
+/// Addresses on 127.0.0.1, allotted once per Service and kept in the store, as long as no other program takes them.
 async fn addresses(
     store: &Store,
     tasks: &TaskTracker,
@@ -308,6 +308,7 @@ async fn addresses(
     let known: BTreeMap<String, u16> = rows
         .into_iter()
         .filter_map(|(key, bytes)| Some((key, String::from_utf8(bytes).ok()?.parse().ok()?)))
+        .filter(|(_, port)| is_free(*port))
         .collect();
     let known = Arc::new(Mutex::new(known));
     let (sender, mut allotted) = mpsc::unbounded_channel::<(String, u16)>();
@@ -326,7 +327,9 @@ async fn addresses(
             return *port;
         }
         let taken: HashSet<u16> = known.values().copied().collect();
-        let chosen = forward::choose(&Key::new(namespace.as_str(), name), 80, |port| taken.contains(&port));
+        let chosen = forward::choose(&Key::new(namespace.as_str(), name), 80, |port| {
+            taken.contains(&port) || !is_free(port)
+        });
         // with every port of the range allotted, the Service has no address, and says so when it is asked
         let port = chosen.unwrap_or(0);
         known.insert(key.clone(), port);
@@ -334,6 +337,11 @@ async fn addresses(
         let _ = sender.send((key, port));
         port
     }))
+}
+
+/// Whether no other program listens there: requests would go to it.
+fn is_free(port: u16) -> bool {
+    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
 /// The same addresses, as the machine listens on them. Only the first port of a Service has one.

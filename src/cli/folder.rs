@@ -7,10 +7,7 @@ use anyhow::Context;
 use super::output::{Exit, ends};
 use crate::config::{self, File, Repository};
 
-/// The largest file that is read.
-const LARGEST: u64 = 8 << 20;
-
-/// Reads the config in a folder. Links are refused, as in Git; what is no part of the layout is left alone.
+/// Reads the config in a folder. Links are not followed, as in Git; what is no part of the layout is left alone.
 pub(super) fn load(folder: &Path) -> anyhow::Result<Repository> {
     let mut files = Vec::new();
     if !folder.is_dir() {
@@ -28,23 +25,20 @@ pub(super) fn load(folder: &Path) -> anyhow::Result<Repository> {
 fn collect(root: &Path, at: &Path, files: &mut Vec<File>) -> anyhow::Result<()> {
     let Ok(metadata) = at.symlink_metadata() else { return Ok(()) };
     let name = at.strip_prefix(root).unwrap_or(at).to_string_lossy().replace('\\', "/");
-    anyhow::ensure!(
-        !metadata.is_symlink(),
-        "{name} is a link, and the config repository holds files only; hint: replace it by a file"
-    );
     if metadata.is_dir() {
         for entry in at.read_dir().with_context(|| format!("{name} cannot be read"))? {
             collect(root, &entry?.path(), files)?;
         }
         return Ok(());
     }
-    anyhow::ensure!(
-        metadata.len() <= LARGEST,
-        "{name} has {} bytes, more than the {LARGEST} that are read",
-        metadata.len()
-    );
-    let bytes = std::fs::read(at).with_context(|| format!("{name} cannot be read"))?;
-    let id = crate::hash::Hasher::new("file").part(&bytes).finish().to_string();
-    files.push(File { path: name, id, bytes: bytes.into() });
+    let (id, bytes) = if metadata.is_symlink() {
+        (String::new(), Err(config::LINK.to_owned()))
+    } else if metadata.len() > config::LARGEST {
+        (String::new(), Err(config::too_large(metadata.len())))
+    } else {
+        let bytes = std::fs::read(at).with_context(|| format!("{name} cannot be read"))?;
+        (crate::hash::Hasher::new("file").part(&bytes).finish().to_string(), Ok(bytes.into()))
+    };
+    files.push(File { path: name, id, bytes });
     Ok(())
 }

@@ -157,7 +157,8 @@ fn rendered(repository: &Repository, service: &Service) -> anyhow::Result<Vec<re
         ArtifactSource::Image(image) => json!(image),
         ArtifactSource::Tree(_) => json!(format!("folder:{}", "0".repeat(64))),
     };
-    let files: Vec<TemplateFile> = repository.templates.iter().map(crate::reconcile::template_file).collect();
+    let files: Vec<TemplateFile> =
+        repository.templates.iter().filter_map(crate::reconcile::template_file).collect();
     let templates = TemplateSet::load(&files, None);
     render::render(&templates, &service.template, &values).map_err(|errors| {
         let text: Vec<_> = errors.iter().map(ToString::to_string).collect();

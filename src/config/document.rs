@@ -15,6 +15,20 @@ use super::{unsupported, validate};
 use crate::name::ProjectName;
 use crate::yaml::{Limits, Node, Place, read};
 
+/// Why a link is not read.
+pub const LINK: &str = "it is a symbolic link, and those are not followed; hint: put the file itself there";
+/// Why a submodule is not read.
+pub const SUBMODULE: &str =
+    "it is a submodule, and those are not followed; hint: put the files themselves there";
+/// The largest file in bytes that is read.
+pub const LARGEST: u64 = 4 << 20;
+
+/// Why a file over [`LARGEST`] is not read.
+#[must_use]
+pub fn too_large(bytes: u64) -> String {
+    format!("the file has {bytes} bytes, more than the {LARGEST} that are read; hint: keep it elsewhere")
+}
+
 /// A file of a repository, as Git has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
@@ -22,8 +36,8 @@ pub struct File {
     pub path: String,
     /// The id of its blob, or any text that changes when its content does.
     pub id: String,
-    /// Its content.
-    pub bytes: Arc<[u8]>,
+    /// Its content; or why it is not read, and the way out after `hint: `.
+    pub bytes: Result<Arc<[u8]>, String>,
 }
 
 /// A document of a known kind, with its typed spec.
@@ -123,7 +137,14 @@ pub(super) fn read_file(file: &File) -> Read {
 fn documents(file: &File, problems: &mut Vec<Problem>) -> Vec<Checked> {
     let start = Place { file: file.path.as_str().into(), line: 1, column: 1 };
     let mut refuse = |problem: Problem| problems.push(problem.within(Scope::File(file.path.clone())));
-    let Ok(text) = std::str::from_utf8(&file.bytes) else {
+    let bytes = match &file.bytes {
+        Ok(bytes) => bytes,
+        Err(why) => {
+            refuse(Problem::refused(start, why));
+            return Vec::new();
+        }
+    };
+    let Ok(text) = std::str::from_utf8(bytes) else {
         refuse(
             Problem::new(start, "the file is not UTF-8").hint("save it as UTF-8 without a byte order mark"),
         );
@@ -132,7 +153,7 @@ fn documents(file: &File, problems: &mut Vec<Problem>) -> Vec<Checked> {
     let nodes = match read(&file.path, text.strip_prefix('\u{feff}').unwrap_or(text), &Limits::config()) {
         Ok(nodes) => nodes,
         Err(error) => {
-            refuse(Problem::new(error.place, error.message));
+            refuse(Problem::refused(error.place, &error.message));
             return Vec::new();
         }
     };

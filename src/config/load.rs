@@ -10,7 +10,7 @@ use super::project::ProjectSpec;
 use super::root::{ClusterSpec, ConfigSpec};
 use super::schema::Kind;
 use super::service::ServiceSpec;
-use super::{Document, Environment, File, Project, Repository, check, validate};
+use super::{Document, Environment, File, Project, Repository, check, standing, validate};
 use crate::name::{EnvironmentName, ProjectName, ServiceName};
 use crate::yaml::{Limits, Node, Place, read};
 
@@ -21,17 +21,22 @@ pub fn load(files: impl IntoIterator<Item = File>) -> Repository {
 }
 
 /// [`load`], where `before` is what was read earlier: files that are the same, and services that are made of the same
-/// documents, are taken from there.
+/// documents, are taken from there. A document that is broken now stands as it was: one mistake stops nothing but
+/// itself.
 #[must_use]
 pub fn load_after(before: &Repository, files: impl IntoIterator<Item = File>) -> Repository {
     let mut repository = Repository::default();
     let mut folders: BTreeMap<ProjectName, Folder> = BTreeMap::new();
-    let mut any = false;
+    let mut ids = BTreeMap::new();
     for file in files {
-        any = true;
+        ids.insert(file.path.clone(), file.id.clone());
         let yaml = has_extension(&file.path);
         if file.path.starts_with("templates/") {
-            repository.templates.push(file);
+            repository.take_template(file, before);
+        } else if let (Err(why), false) = (&file.bytes, yaml) {
+            // what stands in the place of a folder
+            let place = Place { file: file.path.as_str().into(), line: 1, column: 1 };
+            repository.problems.push(Problem::refused(place, why).within(Scope::File(file.path)));
         } else if file.path.starts_with("secrets/") && yaml {
             let place = Place { file: file.path.as_str().into(), line: 1, column: 1 };
             let problem =
@@ -54,18 +59,32 @@ pub fn load_after(before: &Repository, files: impl IntoIterator<Item = File>) ->
             }
         }
     }
-    if !any {
+    if ids.is_empty() {
         let place = Place { file: "branchline.yaml".into(), line: 1, column: 1 };
         repository.problems.push(
             Problem::new(place, "the config repository is empty").hint("nothing is removed because of it"),
         );
+        repository.stands_whole(before);
     }
-    for (name, folder) in folders {
+    repository.root_stands(before);
+    for name in before.projects.keys() {
+        let folder = format!("projects/{name}/");
+        if repository.errors().any(|problem| problem.scope.may_hold(&folder)) {
+            folders.entry(name.clone()).or_default();
+        }
+    }
+    for (name, mut folder) in folders {
+        folder.needs_project(&name, &mut repository.problems);
+        if let Some(before) = before.projects.get(&name) {
+            folder.stands(&name, before, &mut repository.problems);
+        }
         if let Some(project) = folder.close(&name, &mut repository.problems) {
             repository.projects.insert(name, project);
         }
     }
     check::all(&mut repository, before);
+    repository.environments_stand(before);
+    repository.standing = standing::of(&repository, &ids);
     repository.problems.sort_by(|a, b| (&a.place, &a.message).cmp(&(&b.place, &b.message)));
     repository
 }
@@ -76,7 +95,7 @@ pub fn load_after(before: &Repository, files: impl IntoIterator<Item = File>) ->
 /// Everything that is wrong with it.
 pub fn app_service(path: &str, text: &str) -> Result<Option<Node>, Vec<Problem>> {
     let nodes = read(path, text, &Limits::config())
-        .map_err(|error| vec![Problem::new(error.place, error.message)])?;
+        .map_err(|error| vec![Problem::refused(error.place, &error.message)])?;
     let Some(node) = nodes.into_iter().next() else { return Ok(None) };
     let problems = validate::against_app_schema(&node);
     if problems.is_empty() { Ok(Some(node)) } else { Err(problems) }
@@ -95,6 +114,16 @@ fn misplaced(path: &str) -> Problem {
 }
 
 impl Repository {
+    /// Takes a file of a template. One that is not read stands as it was: without it, another template would be meant.
+    fn take_template(&mut self, file: File, before: &Self) {
+        let Err(why) = &file.bytes else { return self.templates.push(file) };
+        let place = Place { file: file.path.as_str().into(), line: 1, column: 1 };
+        let earlier = before.templates.iter().find(|earlier| earlier.path == file.path);
+        let scope = earlier.map_or(Scope::Repository, |_| Scope::File(file.path.clone()));
+        self.problems.push(Problem::refused(place, why).within(scope));
+        self.templates.extend(earlier.cloned());
+    }
+
     /// Reads a file, unless it was read before.
     fn read(&mut self, before: &Repository, file: File) -> Arc<Read> {
         let known = before.files.get(&file.path).filter(|(id, _)| *id == file.id);
@@ -135,11 +164,11 @@ impl Repository {
 
 /// What was found in the folder of a project.
 #[derive(Default)]
-struct Folder {
-    project: Option<Arc<Document<ProjectSpec>>>,
-    services: BTreeMap<ServiceName, Arc<Document<ServiceSpec>>>,
-    environments: BTreeMap<EnvironmentName, Arc<Document<EnvironmentSpec>>>,
-    releases: BTreeMap<EnvironmentName, Arc<Document<Releases>>>,
+pub(super) struct Folder {
+    pub(super) project: Option<Arc<Document<ProjectSpec>>>,
+    pub(super) services: BTreeMap<ServiceName, Arc<Document<ServiceSpec>>>,
+    pub(super) environments: BTreeMap<EnvironmentName, Arc<Document<EnvironmentSpec>>>,
+    pub(super) releases: BTreeMap<EnvironmentName, Arc<Document<Releases>>>,
 }
 
 impl Folder {
@@ -193,6 +222,21 @@ impl Folder {
         problems.extend(problem);
     }
 
+    /// Documents without a project have nothing to belong to. Where a file cannot be read, the project may stand in it.
+    fn needs_project(&self, name: &ProjectName, problems: &mut Vec<Problem>) {
+        let folder = format!("projects/{name}/");
+        let told = problems.iter().any(|problem| match &problem.scope {
+            Scope::Project(project) => project == name,
+            file @ Scope::File(_) => file.may_hold(&folder),
+            _ => false,
+        });
+        if self.project.is_none() && !told {
+            let place = Place { file: format!("{folder}project.yaml").into(), line: 1, column: 1 };
+            let problem = Problem::new(place, format!("the folder of `{name}` has no `kind: Project`"));
+            problems.push(problem.hint("write project.yaml").within(Scope::Project(name.clone())));
+        }
+    }
+
     /// Puts releases to their environments and gives the folder its project.
     fn close(mut self, name: &ProjectName, problems: &mut Vec<Problem>) -> Option<Project> {
         let mut environments = BTreeMap::new();
@@ -211,15 +255,7 @@ impl Folder {
                     .within(Scope::File(document.node.place.file.to_string())),
             );
         }
-        let Some(document) = self.project else {
-            if !problems.iter().any(|problem| problem.scope == Scope::Project(name.clone())) {
-                let place =
-                    Place { file: format!("projects/{name}/project.yaml").into(), line: 1, column: 1 };
-                let problem = Problem::new(place, format!("the folder of `{name}` has no `kind: Project`"));
-                problems.push(problem.hint("write project.yaml").within(Scope::Project(name.clone())));
-            }
-            return None;
-        };
+        let document = self.project?;
         let (name, services, sums) = (name.clone(), self.services, BTreeMap::new());
         Some(Project { name, document, services, environments, sums })
     }

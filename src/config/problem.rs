@@ -38,6 +38,16 @@ pub enum Scope {
     File(String),
 }
 
+impl Scope {
+    /// Whether it is a file that may hold anything of a folder: one in it, or what stands in the place of the folder.
+    #[must_use]
+    pub fn may_hold(&self, folder: &str) -> bool {
+        let Self::File(path) = self else { return false };
+        path.starts_with(folder)
+            || folder.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('/'))
+    }
+}
+
 /// How bad a problem is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Default)]
 #[serde(rename_all = "camelCase")]
@@ -59,6 +69,14 @@ impl Problem {
             hint: None,
             scope: Scope::Repository,
             severity: Severity::Error,
+        }
+    }
+
+    /// A problem in words that may hold the way out, after `hint: `.
+    pub(super) fn refused(place: Place, words: &str) -> Self {
+        match words.split_once("; hint: ") {
+            Some((message, hint)) => Self::new(place, message).hint(hint),
+            None => Self::new(place, words),
         }
     }
 

@@ -111,8 +111,11 @@ fn a_reviewer_reads_what_is_made_changed_and_deleted_and_why() {
         "fieldsV1": {"f:spec": {"f:selector": {}, "f:template": {"f:metadata": {"f:labels": {"f:app": {}}},
             "f:spec": {"f:containers": {"k:{\"name\":\"api\"}": {".": {}, "f:name": {}, "f:image": {}}}}}}}}]);
     api.live.insert(old.key().clone(), live);
-    let broken =
-        unit("worker", Wanted::Broken { reason: "services/worker.yaml:4:3: unknown field".into() }, vec![]);
+    let broken = unit(
+        "worker",
+        Wanted::Broken { reason: "services/worker.yaml:4:3: unknown field".into(), standing: vec![] },
+        vec![],
+    );
     let plan = make(&[api, broken], &brake(), false);
     insta::assert_snapshot!(plan, @r#"
     api:
@@ -213,7 +216,7 @@ fn an_object_that_moved_to_another_service_is_not_deleted() {
 #[test]
 fn a_broken_service_loses_nothing() {
     let object = deployment("api", "app:1");
-    let broken = unit("api", Wanted::Broken { reason: "no".into() }, vec![held(&object)]);
+    let broken = unit("api", Wanted::Broken { reason: "no".into(), standing: vec![] }, vec![held(&object)]);
     let plan = make(&[broken], &brake(), false);
     assert!(!plan.changes());
     assert_eq!(reasons(&plan), []);
@@ -300,7 +303,7 @@ proptest::proptest! {
                 .filter(|object_index| taken.insert(*object_index)).map(object).collect();
             let wanted = match kind {
                 0 => Wanted::Gone,
-                1 => Wanted::Broken { reason: "broken".to_owned() },
+                1 => Wanted::Broken { reason: "broken".to_owned(), standing: wants },
                 _ => Wanted::Objects(wants),
             };
             unit(&format!("s{index}"), wanted, had)

@@ -35,6 +35,7 @@ impl fmt::Display for UnitPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = if self.name == ENVIRONMENT_UNIT { "environment" } else { self.name.as_str() };
         match &self.broken {
+            Some(reason) if self.changes() => writeln!(f, "{name}: put back as it ran, {reason}")?,
             Some(reason) => writeln!(f, "{name}: left as it is, {reason}")?,
             None => writeln!(f, "{name}:")?,
         }

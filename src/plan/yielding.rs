@@ -7,7 +7,7 @@ use crate::render::manifest::{Manifest, ObjectKey};
 /// Paths, per object, on which a conflict yields instead of being healed.
 ///
 /// Built in: the replicas of what a HorizontalPodAutoscaler of the same service scales.
-pub(super) fn yields(manifests: &[Manifest]) -> BTreeMap<ObjectKey, Vec<String>> {
+pub(super) fn yields(manifests: &[&Manifest]) -> BTreeMap<ObjectKey, Vec<String>> {
     let mut yields: BTreeMap<ObjectKey, Vec<String>> = BTreeMap::new();
     for scaler in manifests.iter().filter(|manifest| manifest.kind() == "HorizontalPodAutoscaler") {
         let target = &scaler.object()["spec"]["scaleTargetRef"];

@@ -4,6 +4,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Refusal, rules};
+use super::last_good::Standing;
 use super::{Reconciler, Snapshot, chain};
 use crate::build::{BuildOrder, Recipe};
 use crate::desired::{ArtifactSource, BuildRequest, Environment, Run, Runtime, Service};
@@ -42,6 +43,12 @@ impl Reconciler {
         };
         let key = builder.key(&order).await.map_err(|error| chain(&error)).map_err(refuse("Git"))?;
         Ok(Artifact { image: Some(format!("folder:{key}")), order: Some(order), tag: None })
+    }
+
+    /// What is built to put a service back as it ran; nothing where the last good state is not all of it.
+    pub(super) fn order_of(&self, standing: &Standing) -> Result<Option<BuildOrder>, String> {
+        let good = standing.good.as_ref().filter(|_| standing.whole);
+        good.and_then(|good| good.build.as_ref()).map(|request| self.order(request)).transpose()
     }
 
     fn order(&self, request: &BuildRequest) -> Result<BuildOrder, String> {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::artifact::Artifact;
 use super::clusters::Handle;
+use super::last_good::Standing;
 use super::rollout::Work;
-use super::{Hint, ReconcileError, Reconciler, Snapshot, chain, image};
+use super::{AtEnd, FAULT, Hint, ReconcileError, Reconciler, Snapshot, chain, image};
 use crate::build::BuildOrder;
 use crate::cluster;
 use crate::desired::{Environment, Runtime, Service, Wanted};
@@ -74,6 +75,14 @@ pub(super) struct Attempted {
     pub(super) failed: BTreeSet<(ProjectName, EnvironmentName)>,
 }
 
+/// What an attempt decided.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) prepared: BTreeMap<ServiceName, Prepared>,
+    pub(super) standing: BTreeMap<ServiceName, Standing>,
+    pub(super) handle: Arc<Handle>,
+}
+
 /// Why a service cannot be rendered. The author mends it.
 #[derive(Debug, Clone)]
 pub(super) struct Refusal {
@@ -103,8 +112,14 @@ impl Reconciler {
             }
         }
         let attempts = due.into_iter().map(|environment| {
-            let now = Arc::clone(now);
-            async move { self.attempt(&now, &environment).await }
+            let (this, now, of) = (self.clone(), Arc::clone(now), Arc::clone(&environment));
+            let attempt = self.0.tasks.spawn(async move { this.attempt(&now, &of).await });
+            async move {
+                if attempt.await.is_err() {
+                    self.note_attempt(&(environment.project.clone(), environment.name.clone()), false);
+                    self.record_stopped(&environment, environment.services.keys(), FAULT).await;
+                }
+            }
         });
         futures::future::join_all(attempts).await;
         {
@@ -131,22 +146,28 @@ impl Reconciler {
         self.0.busy.send_modify(|busy| {
             busy.insert(key.clone());
         });
+        let _ended = AtEnd(|| {
+            self.0.busy.send_modify(|busy| {
+                busy.remove(&key);
+            });
+        });
         let result = self.try_attempt(snapshot, environment).await;
-        {
-            let mut attempted = self.0.attempted.lock().expect("no holder of this lock panics");
-            match &result {
-                Ok(()) => drop(attempted.failed.remove(&key)),
-                Err(_) => drop(attempted.failed.insert(key.clone())),
-            }
-        }
+        self.note_attempt(&key, result.is_ok());
         if let Err(error) = result {
             let message = chain(&error);
             tracing::warn!(project = %environment.project, environment = %environment.name, error = %message, "An attempt failed; what runs goes on.");
-            self.record_stopped(environment, &message).await;
+            self.record_stopped(environment, environment.services.keys(), &message).await;
         }
-        self.0.busy.send_modify(|busy| {
-            busy.remove(&key);
-        });
+    }
+
+    /// Notes whether an environment could be attempted.
+    fn note_attempt(&self, key: &(ProjectName, EnvironmentName), made: bool) {
+        let mut attempted = self.0.attempted.lock().expect("no holder of this lock panics");
+        if made {
+            attempted.failed.remove(key);
+        } else {
+            attempted.failed.insert(key.clone());
+        }
     }
 
     async fn try_attempt(
@@ -154,7 +175,8 @@ impl Reconciler {
         snapshot: &Snapshot,
         environment: &Arc<Environment>,
     ) -> Result<(), ReconcileError> {
-        let (plan, mut prepared, handle) = self.plan_environment(snapshot, environment).await?;
+        let Planned { plan, mut prepared, mut standing, handle } =
+            self.plan_environment(snapshot, environment).await?;
         self.record_held(environment, &plan).await?;
         let plan = plan.allowed();
         self.forget_strays(environment, &plan).await?;
@@ -168,6 +190,7 @@ impl Reconciler {
                 name: name.clone(),
                 unit: unit.clone(),
                 prepared: prepared.remove(&name),
+                standing: standing.remove(&name),
                 handle: Arc::clone(&handle),
             };
             self.roll_out(work).await?;
@@ -180,9 +203,12 @@ impl Reconciler {
         &self,
         snapshot: &Snapshot,
         environment: &Arc<Environment>,
-    ) -> Result<(Plan, BTreeMap<ServiceName, Prepared>, Arc<Handle>), ReconcileError> {
+    ) -> Result<Planned, ReconcileError> {
         let handle = self.handle(environment).await?;
-        handle.compare().await?;
+        if handle.compare(environment).await? {
+            let message = "The embedded cluster was started again, and everything in it";
+            self.event(environment, None, "restarted", message).await?;
+        }
         let templates = snapshot.templates.as_deref().unwrap_or_else(|| TemplateSet::builtin());
         let mut prepared = BTreeMap::new();
         for service in environment.services.values() {
@@ -191,8 +217,9 @@ impl Reconciler {
                 prepared.insert(service.name.clone(), ready);
             }
         }
-        let plan = self.plan(snapshot, environment, &handle, &prepared)?;
-        Ok((plan, prepared, handle))
+        let standing = self.standing_services(environment, &prepared, &handle).await?;
+        let plan = self.plan(snapshot, environment, &handle, &prepared, &standing)?;
+        Ok(Planned { plan, prepared, standing, handle })
     }
 
     /// Makes the plan of an environment from what is prepared and what the inventory holds.
@@ -202,6 +229,7 @@ impl Reconciler {
         environment: &Environment,
         handle: &Handle,
         prepared: &BTreeMap<ServiceName, Prepared>,
+        standing: &BTreeMap<ServiceName, Standing>,
     ) -> Result<Plan, ReconcileError> {
         let drifted: BTreeSet<_> = if environment.self_heal {
             handle.watches.drifted(environment.namespace.as_str()).into_keys().collect()
@@ -227,9 +255,9 @@ impl Reconciler {
         for name in names {
             let held = handle.set.held(&name);
             let service = name.parse::<ServiceName>().ok();
-            let wanted = service
-                .as_ref()
-                .map_or(plan::Wanted::Gone, |name| wanted(environment, prepared.get(name), name));
+            let wanted = service.as_ref().map_or(plan::Wanted::Gone, |name| {
+                wanted(environment, prepared.get(name), standing.get(name), name)
+            });
             let after =
                 service.and_then(|name| environment.services.get(&name)).map(|service| &service.after);
             let after = after.into_iter().flatten().filter(|name| environment.services.contains_key(*name));
@@ -380,23 +408,25 @@ impl Reconciler {
 }
 
 /// What a service should consist of, in the words of a plan.
-fn wanted(environment: &Environment, prepared: Option<&Prepared>, name: &ServiceName) -> plan::Wanted {
-    if let Some(problems) = environment.broken.get(name) {
-        let reason = problems.first().map(ToString::to_string).unwrap_or_default();
-        return plan::Wanted::Broken { reason };
+fn wanted(
+    environment: &Environment,
+    prepared: Option<&Prepared>,
+    standing: Option<&Standing>,
+    name: &ServiceName,
+) -> plan::Wanted {
+    if let Some(standing) = standing {
+        let (reason, standing) = (standing.why.clone(), standing.manifests.clone());
+        return plan::Wanted::Broken { reason, standing };
     }
+    let as_it_is = |reason: &str| plan::Wanted::Broken { reason: reason.to_owned(), standing: Vec::new() };
     match (environment.services.get(name).map(|service| &service.state), prepared) {
         (Some(Wanted::Run(_)), Some(Prepared { manifests: Ok(manifests), .. })) => {
             plan::Wanted::Objects(manifests.clone())
         }
-        (Some(Wanted::Run(_)), Some(Prepared { manifests: Err(refusal), .. })) => {
-            plan::Wanted::Broken { reason: refusal.message.clone() }
-        }
-        (Some(Wanted::Run(_)), None) => plan::Wanted::Broken { reason: "it was not prepared".to_owned() },
-        (Some(Wanted::Waiting), _) => {
-            plan::Wanted::Broken { reason: "it waits for `branchline deploy`".to_owned() }
-        }
-        (Some(Wanted::Unknown(why)), _) => plan::Wanted::Broken { reason: why.clone() },
+        // it waits for its image
+        (Some(Wanted::Run(_)), Some(Prepared { manifests: Err(refusal), .. })) => as_it_is(&refusal.message),
+        (Some(Wanted::Run(_) | Wanted::Unknown(_)), _) => as_it_is("it was not prepared"),
+        (Some(Wanted::Waiting), _) => as_it_is("it waits for `branchline deploy`"),
         (Some(Wanted::NotReleased) | None, _) => plan::Wanted::Gone,
     }
 }

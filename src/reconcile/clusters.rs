@@ -1,12 +1,14 @@
 //! The inventories and watches of the clusters that environments run on.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::{ReconcileError, Reconciler};
 use crate::cluster::ApplySet;
 use crate::cluster::watch::{Expected, Watches};
+use crate::config::root::ClusterType;
 use crate::desired::Environment;
 use crate::name::Namespace;
 use crate::render::manifest::ObjectKey;
@@ -20,6 +22,8 @@ pub(super) struct Handle {
     pub(super) watches: Watches,
     /// Whether the live objects have been compared with the inventory since the start.
     compared: AtomicBool,
+    /// Services that vanished with the embedded cluster of an earlier process and were not put back yet.
+    lost: Mutex<BTreeSet<String>>,
 }
 
 impl Reconciler {
@@ -33,7 +37,8 @@ impl Reconciler {
         let cluster = self.cluster(environment)?;
         let set = ApplySet::open(cluster, &environment.namespace, &self.0.instance).await?;
         let watches = self.watches(&environment.cluster.0, cluster);
-        let handle = Arc::new(Handle { set, watches, compared: AtomicBool::new(false) });
+        let handle =
+            Arc::new(Handle { set, watches, compared: AtomicBool::new(false), lost: Mutex::default() });
         sets.insert(key, Arc::clone(&handle));
         Ok(handle)
     }
@@ -62,11 +67,12 @@ impl Reconciler {
 
 impl Handle {
     /// Compares what is there with the inventory, once after the start: what vanished or was changed while nobody
-    /// looked shows up as drift.
-    pub(super) async fn compare(&self) -> Result<(), ReconcileError> {
+    /// looked shows up as drift. Says whether it is the embedded cluster that came back empty.
+    pub(super) async fn compare(&self, environment: &Environment) -> Result<bool, ReconcileError> {
         if self.compared.swap(true, Ordering::SeqCst) {
-            return Ok(());
+            return Ok(false);
         }
+        let forgetful = environment.cluster.1 == ClusterType::Embedded;
         let namespace = self.set.namespace().as_str().to_owned();
         let mut held = Vec::new();
         for unit in self.set.units() {
@@ -90,12 +96,25 @@ impl Handle {
                 _ => false,
             };
             if gone {
-                tracing::info!(object = %object.key, namespace = %namespace, "An object vanished while nobody looked; it is made again.");
+                if forgetful {
+                    self.lost().insert(unit.clone());
+                } else {
+                    tracing::info!(object = %object.key, namespace = %namespace, "An object vanished while nobody looked; it is made again.");
+                }
                 self.set.settle(&unit, [(object.key.clone(), None)]).await?;
                 self.watches.forget(&object.key);
             }
         }
-        Ok(())
+        Ok(!self.lost().is_empty())
+    }
+
+    /// Whether a service is put back for the first time since the embedded cluster came back empty.
+    pub(super) fn came_back_empty(&self, unit: &str) -> bool {
+        self.lost().remove(unit)
+    }
+
+    fn lost(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.lost.lock().expect("no holder of this lock panics")
     }
 
     /// Says what an object should look like from now on.

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use crate::config::{self, File, Repository};
 use crate::name::{BranchName, Revision};
 use crate::render::{TemplateFile, TemplateSet};
-use crate::source::{EntryKind, Mirror, Reader, SourceError};
+use crate::source::{EntryKind, Mirror, ObjectId, Reader, SourceError};
+
+/// What a config consists of: a file and four folders.
+const PARTS: [&str; 5] = ["branchline.yaml", "clusters", "projects", "secrets", "templates"];
 
 /// One revision of the config.
 pub(super) struct ConfigHead {
@@ -19,16 +22,18 @@ pub(super) struct ConfigHead {
 }
 
 impl ConfigHead {
-    /// Reads the config in the folder `path` at the head of a branch as of the last fetch, unless `before` is it.
+    /// Reads the config in the folder `path` at the head of a branch as of the last fetch, unless `before` is it. What
+    /// is broken stands as it was before, or as an `earlier` process had it.
     pub(super) async fn read(
         mirror: &Mirror,
         branch: &BranchName,
         path: &str,
         before: Option<&Arc<Self>>,
+        earlier: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, SourceError> {
         let branch = branch.clone();
         let revision = mirror.with(move |reader| reader.branch(&branch)).await?;
-        Self::at(mirror, revision, path, before).await
+        Self::at(mirror, revision, path, before, earlier).await
     }
 
     /// Reads the config in the folder `path` at a revision, unless `before` is it.
@@ -37,12 +42,37 @@ impl ConfigHead {
         revision: Revision,
         path: &str,
         before: Option<&Arc<Self>>,
+        earlier: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, SourceError> {
         if let Some(before) = before.filter(|before| before.revision == revision) {
             return Ok(Arc::clone(before));
         }
         let (known, head, path) = (before.cloned(), revision.clone(), path.trim_matches('/').to_owned());
         let files = mirror.with(move |reader| files(reader, &path, &head, known.as_deref())).await?;
+        Ok(Arc::new(Self::of(revision, files, before.or(earlier))))
+    }
+
+    /// Reads what an earlier process took in: the config at a revision, with `standing` in the place of files that were
+    /// broken there (path → blob).
+    pub(super) async fn earlier(
+        mirror: &Mirror,
+        path: &str,
+        revision: Revision,
+        standing: BTreeMap<String, ObjectId>,
+    ) -> Result<Arc<Self>, SourceError> {
+        let (head, path) = (revision.clone(), path.trim_matches('/').to_owned());
+        let files = mirror.with(move |reader| {
+            let mut files = files(reader, &path, &head, None)?;
+            for (path, id) in standing {
+                let bytes = Ok(reader.blob(id)?.into());
+                files.insert(path.clone(), File { path, id: id.to_string(), bytes });
+            }
+            Ok(files)
+        });
+        Ok(Arc::new(Self::of(revision, files.await?, None)))
+    }
+
+    fn of(revision: Revision, files: BTreeMap<String, File>, before: Option<&Arc<Self>>) -> Self {
         let all = files.values().cloned();
         let config = match before {
             Some(before) => config::load_after(&before.config, all),
@@ -51,11 +81,22 @@ impl ConfigHead {
         let templates = match before.filter(|before| before.config.templates == config.templates) {
             Some(before) => Arc::clone(&before.templates),
             None => {
-                let files: Vec<_> = config.templates.iter().map(template_file).collect();
+                let files: Vec<_> = config.templates.iter().filter_map(template_file).collect();
                 Arc::new(TemplateSet::load(&files, before.map(|before| &*before.templates)))
             }
         };
-        Ok(Arc::new(Self { revision, config: Arc::new(config), templates, files }))
+        Self { revision, config: Arc::new(config), templates, files }
+    }
+
+    /// What is wrong beyond single projects, in one sentence.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let first = self.config.errors().find(|problem| !problem.place.file.starts_with("projects/"))?;
+        let what = if self.config.is_usable() {
+            "and what it said there before stands"
+        } else {
+            "so it is not known what should run"
+        };
+        Some(format!("the config is broken at {}, {what}: {first}", self.revision.short()))
     }
 }
 
@@ -68,9 +109,7 @@ fn files(
 ) -> Result<BTreeMap<String, File>, SourceError> {
     // a history that was rewritten may have taken the earlier revision away
     let changes = before.and_then(|before| Some((before, reader.changed(&before.revision, head).ok()?)));
-    let Some((before, changes)) = changes else {
-        return below(reader, root, head, root);
-    };
+    let Some((before, changes)) = changes else { return all(reader, root, head) };
     let mut files = before.files.clone();
     for change in changes {
         let Some(path) = within(root, &change.path) else { continue };
@@ -79,7 +118,7 @@ fn files(
             let found = below(reader, root, head, &change.path)?;
             if found.is_empty() {
                 // a name that no tree may hold: reading all of it says which
-                return below(reader, root, head, root);
+                return all(reader, root, head);
             }
             files.extend(found);
         }
@@ -87,7 +126,18 @@ fn files(
     Ok(files)
 }
 
-/// The files of the config at or below a path of its repository. Links and submodules have no place in it.
+/// Every file of the config. Whatever else stands in its repository is not looked at.
+fn all(reader: &Reader<'_>, root: &str, head: &Revision) -> Result<BTreeMap<String, File>, SourceError> {
+    let mut files = BTreeMap::new();
+    for part in PARTS {
+        let path = if root.is_empty() { part.to_owned() } else { format!("{root}/{part}") };
+        files.extend(below(reader, root, head, &path)?);
+    }
+    Ok(files)
+}
+
+/// The files of the config at or below a path of its repository; links, submodules and what is too large by the reason
+/// alone.
 fn below(
     reader: &Reader<'_>,
     root: &str,
@@ -97,12 +147,12 @@ fn below(
     let mut files = BTreeMap::new();
     for entry in reader.files(head, prefix)? {
         let Some(path) = within(root, &entry.path) else { continue };
-        if !matches!(entry.kind, EntryKind::File | EntryKind::Executable) {
-            let rule =
-                "the config repository holds files only; hint: replace the link or submodule by a file";
-            return Err(reader.refused(head, &entry.path, rule));
-        }
-        let bytes = reader.blob(entry.id)?.into();
+        let bytes = match entry.kind {
+            EntryKind::Link => Err(config::LINK.to_owned()),
+            EntryKind::Submodule => Err(config::SUBMODULE.to_owned()),
+            _ if entry.size > config::LARGEST => Err(config::too_large(entry.size)),
+            EntryKind::File | EntryKind::Executable => Ok(reader.blob(entry.id)?.into()),
+        };
         files.insert(path.to_owned(), File { path: path.to_owned(), id: entry.id.to_string(), bytes });
     }
     Ok(files)
@@ -111,15 +161,14 @@ fn below(
 /// The path within the config, of a file that belongs to it and not to whatever else stands in its repository.
 fn within<'a>(root: &str, path: &'a str) -> Option<&'a str> {
     let path = if root.is_empty() { path } else { path.strip_prefix(root)?.strip_prefix('/')? };
-    let folders = ["clusters/", "projects/", "templates/", "secrets/"];
-    let ours = path == "branchline.yaml" || folders.iter().any(|folder| path.starts_with(folder));
-    ours.then_some(path)
+    let first = path.split('/').next().unwrap_or_default();
+    PARTS.contains(&first).then_some(path)
 }
 
 /// A file of `templates/`, as the renderer takes it.
-pub(crate) fn template_file(file: &File) -> TemplateFile {
+pub(crate) fn template_file(file: &File) -> Option<TemplateFile> {
     let path = file.path.strip_prefix("templates/").unwrap_or(&file.path).to_owned();
-    TemplateFile { path, blob: file.id.clone(), bytes: Arc::clone(&file.bytes) }
+    Some(TemplateFile { path, blob: file.id.clone(), bytes: Arc::clone(file.bytes.as_ref().ok()?) })
 }
 
 #[cfg(test)]
@@ -190,8 +239,8 @@ mod tests {
         for (onto, files) in steps {
             commit(&path, onto, &files);
             mirror.fetch().await.expect("fetched");
-            let alone = ConfigHead::read(&mirror, &main, "c/", None).await;
-            let after = ConfigHead::read(&mirror, &main, "c/", before.as_ref()).await;
+            let alone = ConfigHead::read(&mirror, &main, "c/", None, None).await;
+            let after = ConfigHead::read(&mirror, &main, "c/", before.as_ref(), None).await;
             match (alone, after) {
                 (Ok(alone), Ok(after)) => {
                     assert_eq!(alone.files, after.files, "after {files}");

@@ -245,7 +245,7 @@ impl Reconciler {
         let problems = if snapshot.config_revision.as_ref() == Some(revision) {
             snapshot.config.problems.clone()
         } else {
-            match ConfigHead::at(mirror, revision.clone(), path, None).await {
+            match ConfigHead::at(mirror, revision.clone(), path, None, None).await {
                 Ok(read) => read.config.problems.clone(),
                 Err(error) => return Judged::failed("Config", chain(&error)),
             }

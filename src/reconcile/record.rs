@@ -63,6 +63,15 @@ pub(super) struct Begun {
     pub(super) id: String,
     /// Whether it only puts right what somebody changed.
     pub(super) heals: bool,
+    /// What is told once it has come to a good end: the kind and the words of an event.
+    pub(super) event: Option<(&'static str, String)>,
+}
+
+impl Begun {
+    /// One that is about a deployment of its own.
+    fn new(id: String) -> Self {
+        Self { id, heals: false, event: None }
+    }
 }
 
 /// Why a rollout failed.
@@ -99,7 +108,7 @@ impl Reconciler {
         let Some(digest) = digest else {
             let id = live.unwrap_or_default();
             if work.unit.gone && work.unit.changes() {
-                return Ok(Some(Begun { id, heals: false }));
+                return Ok(Some(Begun::new(id)));
             }
             let left = !work.environment.services.contains_key(&work.name);
             if left
@@ -117,18 +126,9 @@ impl Reconciler {
                 }
                 return Ok(None);
             }
-            // a cluster that lost everything of it, as the embedded one does when it ends, was not changed by anybody
-            let lost = work.unit.steps.iter().all(|step| step.action == crate::plan::Action::Create);
-            let (kind, message) = if lost {
-                ("restored", "It was gone from the cluster as a whole, and was put back")
-            } else {
-                (
-                    "healed",
-                    "What Git says was put back, because it had been changed or removed in the cluster",
-                )
-            };
-            self.event(&work.environment, Some(&work.name), kind, message).await?;
-            return Ok(Some(Begun { id: live.unwrap_or_default(), heals: true }));
+            // to go back to what is live after a failure is nobody's drift
+            let event = known.failed_digest.is_none().then(|| healed(work, "What Git says was put back"));
+            return Ok(Some(Begun { id: live.unwrap_or_default(), heals: true, event: event.flatten() }));
         }
         if known.failed_digest == Some(digest) {
             return Ok(None);
@@ -142,7 +142,14 @@ impl Reconciler {
         .await?;
         let Some(wish) = work.prepared.as_ref().map(Prepared::wish) else { return Ok(None) };
         let id = self.deployment_of(work, &wish, "queued").await?;
-        Ok(Some(Begun { id, heals: false }))
+        Ok(Some(Begun::new(id)))
+    }
+    /// Begins to put a service that does not move on back as it ran.
+    pub(super) async fn begin_standing(&self, work: &Work) -> Result<Begun, StoreError> {
+        let record = self.record(&Self::state_key(&work.environment, &work.name)).await?;
+        let live = record.and_then(|record| record.row.live_deployment.clone());
+        let event = healed(work, "What ran was put back");
+        Ok(Begun { id: live.unwrap_or_default(), heals: true, event })
     }
     async fn unfinished(
         &self,
@@ -241,7 +248,9 @@ impl Reconciler {
         if !id.is_empty() {
             self.end(id, "removed", None).await?;
         }
-        self.remove_record(&Self::state_key(environment, service)).await
+        let key = Self::state_key(environment, service);
+        self.drop_good(&key).await?;
+        self.remove_record(&key).await
     }
     pub(super) async fn event(
         &self,
@@ -276,6 +285,7 @@ impl Reconciler {
             if service.is_none_or(|service| *service == name) {
                 let key = (project.clone(), environment.clone(), name);
                 self.put_record(&key, |_, detail| detail.failed_digest = None).await?;
+                self.0.pauses.end(&key);
             }
         }
         self.look_up_again(project, environment, service);
@@ -330,6 +340,30 @@ fn live_on(revision: Option<&str>) -> String {
     match revision {
         Some(revision) => format!("Live on {}", revision.get(..7).unwrap_or(revision)),
         None => "Live".to_owned(),
+    }
+}
+
+/// What is said of something that was put back, unless it is only that the embedded cluster was started again.
+fn healed(work: &Work, what: &str) -> Option<(&'static str, String)> {
+    if work.handle.came_back_empty(&work.unit.name) {
+        return None;
+    }
+    // what is gone as a whole was not changed by anybody
+    let lost = work.unit.steps.iter().all(|step| step.action == crate::plan::Action::Create);
+    let (kind, why) = if lost {
+        ("restored", "it was gone from the cluster as a whole")
+    } else {
+        ("healed", "it had been changed or removed in the cluster")
+    };
+    Some((kind, format!("{what}, because {why}")))
+}
+
+/// The headline of a service that something keeps from moving on.
+fn and_yet(row: &ServiceRow, detail: &ServiceState, why: &str) -> String {
+    let first = why.lines().next().unwrap_or_default();
+    match &row.live_deployment {
+        Some(_) => format!("Live on {} · {first}", short(detail.revision.as_deref())),
+        None => first.to_owned(),
     }
 }
 

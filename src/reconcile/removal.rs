@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::attempt::Planned;
 use super::record::Record;
 use super::{Hint, ReconcileError, Reconciler, Snapshot, chain};
 use crate::cluster::{self, Outcome, prune};
@@ -115,7 +116,7 @@ impl Reconciler {
         services: &[Gone],
     ) -> Result<(), ReconcileError> {
         // a namespace that came back with the embedded cluster's own state does not carry our label yet
-        let (plan, _, handle) = self.plan_environment(now, environment).await?;
+        let Planned { plan, handle, .. } = self.plan_environment(now, environment).await?;
         if let Some(unit) = plan.unit(ENVIRONMENT_UNIT) {
             cluster::apply::apply(&handle.set, unit, true).await?;
         }

@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::Prepared;
 use super::clusters::Handle;
+use super::last_good::{LastGood, Standing};
 use super::record::{Begun, Failure};
-use super::{Hint, Part, ReconcileError, Reconciler, chain};
+use super::{FAULT, Hint, Part, ReconcileError, Reconciler, chain};
 use crate::build::{LogLine, Stream};
 use crate::cluster::health::{self, Health};
 use crate::cluster::{self, ChangeSet, ClusterError, Outcome};
@@ -34,6 +35,8 @@ pub(super) struct Work {
     pub(super) name: ServiceName,
     pub(super) unit: UnitPlan,
     pub(super) prepared: Option<Prepared>,
+    /// Where it does not move on: what it stands as.
+    pub(super) standing: Option<Standing>,
     pub(super) handle: Arc<Handle>,
 }
 
@@ -45,6 +48,16 @@ impl Work {
         strategy
             .and_then(|strategy| strategy.progress_deadline)
             .map_or(Duration::from_secs(600), |period| period.0)
+    }
+
+    /// Hash of everything that goes in: of the last good state, where the service is put back from it.
+    fn digest(&self) -> Option<ContentHash> {
+        self.good().map(|good| good.digest).or(self.prepared.as_ref().map(|prepared| prepared.digest))
+    }
+
+    /// The last good state, where the service is put back from it.
+    fn good(&self) -> Option<&LastGood> {
+        self.standing.as_ref()?.good.as_deref()
     }
 }
 
@@ -118,7 +131,7 @@ pub(super) enum End {
 impl Reconciler {
     /// Starts the rollout of a service where it has something to do; calls off one for an older input.
     pub(super) async fn roll_out(&self, work: Work) -> Result<(), ReconcileError> {
-        let digest = work.prepared.as_ref().map(|prepared| prepared.digest);
+        let digest = work.digest();
         self.abandon(&work).await?;
         let key = Self::state_key(&work.environment, &work.name);
         let wish = work.prepared.as_ref().map(Prepared::wish);
@@ -149,24 +162,7 @@ impl Reconciler {
             }
             current.cancel.cancel();
         }
-        match &work.prepared {
-            Some(prepared) if prepared.awaits().is_some() => {}
-            Some(Prepared { manifests: Err(refusal), .. }) => {
-                drop(all);
-                return self.record_refusal(&work, refusal).await;
-            }
-            _ if work.unit.broken.is_some() => {
-                drop(all);
-                return self.record_broken(&work).await;
-            }
-            _ => {}
-        }
-        let Some(begun) = self.begin(&work, digest).await? else {
-            if let Some(prepared) = work.prepared.as_ref().filter(|prepared| prepared.awaits().is_some()) {
-                self.look_up(&work.environment, &prepared.service);
-            }
-            return Ok(());
-        };
+        let Some(begun) = self.begin_or_stand(&work, digest).await? else { return Ok(()) };
         let cancel = self.0.stop.child_token();
         let (applied, receiver) = watch::channel(false);
         let number = self.0.rollouts.begun.fetch_add(1, Ordering::Relaxed);
@@ -178,7 +174,11 @@ impl Reconciler {
         drop(all);
         let (this, key) = (self.clone(), key.clone());
         self.0.tasks.spawn(async move {
-            this.run(newest, &begun, &cancel, &applied).await;
+            let (of, about) = (this.clone(), Arc::clone(&work));
+            let run = this.0.tasks.spawn(async move { of.run(newest, &begun, &cancel, &applied).await });
+            if run.await.is_err() {
+                this.record_stopped(&about.environment, [&about.name], FAULT).await;
+            }
             let mut all = this.0.rollouts.all.lock().await;
             if all.get(&key).is_some_and(|current| current.number == number) {
                 all.remove(&key);
@@ -190,6 +190,46 @@ impl Reconciler {
             this.0.rollouts.count.send_modify(|count| *count -= 1);
         });
         Ok(())
+    }
+
+    /// What begins, if anything does. What does not move on is recorded as such, and put back as it ran.
+    async fn begin_or_stand(
+        &self,
+        work: &Work,
+        digest: Option<ContentHash>,
+    ) -> Result<Option<Begun>, ReconcileError> {
+        let awaits = work.prepared.as_ref().is_some_and(|prepared| prepared.awaits().is_some());
+        if work.unit.broken.is_some() && !awaits {
+            match &work.prepared {
+                Some(Prepared { manifests: Err(refusal), .. }) => self.record_refusal(work, refusal).await?,
+                // what failed is on record
+                Some(_) => {}
+                None => self.record_broken(work).await?,
+            }
+            self.record_url(work).await?;
+            if !work.unit.changes() || self.pauses(work) {
+                return Ok(None);
+            }
+            return Ok(Some(self.begin_standing(work).await?));
+        }
+        if work.unit.changes() && self.pauses(work) {
+            return Ok(None);
+        }
+        let begun = self.begin(work, digest).await?;
+        if let Some(prepared) = work.prepared.as_ref().filter(|_| awaits && begun.is_none()) {
+            self.look_up(&work.environment, &prepared.service);
+        }
+        Ok(begun)
+    }
+
+    /// Whether it failed of late through no fault of its input; then it is looked at again when it may be tried.
+    fn pauses(&self, work: &Work) -> bool {
+        let key = Self::state_key(&work.environment, &work.name);
+        let left = self.0.pauses.left(&key, work.digest(), self.0.parts.clock.now());
+        if let Some(left) = left {
+            self.hint_after(left, Hint::at(&work.environment));
+        }
+        left.is_some()
     }
 
     /// Has the environment looked at again where something of it is not as it was applied.
@@ -214,23 +254,39 @@ impl Reconciler {
             end = self.phases(newest, begun, applied) => end,
             () = cancel.cancelled() => Ok(End::Superseded),
         };
-        let recorded = match end {
-            Ok(End::Live) => self.record_live(work, begun).await,
-            Ok(End::Found) => {
+        let end = end.unwrap_or_else(|error| {
+            End::Failed(Failure { step: "Apply", message: chain(&error), log: Vec::new(), platform: true })
+        });
+        let key = Self::state_key(&work.environment, &work.name);
+        match &end {
+            End::Live => self.0.pauses.end(&key),
+            End::Failed(failure) if failure.platform || begun.heals => {
+                self.0.pauses.failed(&key, work.digest(), self.0.parts.clock.now());
+            }
+            _ => {}
+        }
+        let recorded = self.record_end(work, begun, end).await;
+        if let Err(error) = recorded {
+            tracing::error!(service = %work.name, environment = %work.environment.name, error = %chain(&error), "The end of a rollout could not be recorded.");
+        }
+    }
+
+    async fn record_end(&self, work: &Work, begun: &Begun, end: End) -> Result<(), ReconcileError> {
+        if let (End::Live, Some((kind, words))) = (&end, &begun.event) {
+            self.event(&work.environment, Some(&work.name), kind, words).await?;
+        }
+        let stands = work.standing.is_some();
+        match end {
+            End::Live if stands => Ok(self.record_stood(work, None).await?),
+            End::Failed(failure) if stands => Ok(self.record_stood(work, Some(&failure)).await?),
+            End::Superseded if stands || self.0.stop.is_cancelled() => Ok(()),
+            End::Live => self.record_live(work, begun).await,
+            End::Found => {
                 self.hint(Hint::at(&work.environment));
                 Ok(())
             }
-            Ok(End::Superseded) if self.0.stop.is_cancelled() => Ok(()),
-            Ok(End::Superseded) => self.record_superseded(work, begun).await,
-            Ok(End::Failed(failure)) => self.record_failed(work, begun, &failure).await,
-            Err(error) => {
-                let failure =
-                    Failure { step: "Apply", message: chain(&error), log: Vec::new(), platform: true };
-                self.record_failed(work, begun, &failure).await
-            }
-        };
-        if let Err(error) = recorded {
-            tracing::error!(service = %work.name, environment = %work.environment.name, error = %chain(&error), "The end of a rollout could not be recorded.");
+            End::Superseded => self.record_superseded(work, begun).await,
+            End::Failed(failure) => self.record_failed(work, begun, &failure).await,
         }
     }
 
@@ -275,11 +331,21 @@ impl Reconciler {
 
     /// Builds the artifact, unless it is there; every line goes to the log of the deployment.
     async fn build(&self, work: &Work, begun: &Begun) -> Result<Option<Failure>, ReconcileError> {
-        let (Some(builder), Some(order)) =
-            (&self.0.parts.builder, work.prepared.as_ref().and_then(|p| p.order.clone()))
-        else {
-            return Ok(None);
+        let order = match &work.standing {
+            // what failed needs no artifact, and what is good may need its own again
+            Some(standing) => self.order_of(standing).map_err(|message| Failure {
+                step: "Build",
+                message,
+                log: Vec::new(),
+                platform: true,
+            }),
+            None => Ok(work.prepared.as_ref().and_then(|prepared| prepared.order.clone())),
         };
+        let order = match order {
+            Ok(order) => order,
+            Err(failure) => return Ok(Some(failure)),
+        };
+        let (Some(builder), Some(order)) = (&self.0.parts.builder, order) else { return Ok(None) };
         self.step(begun, "Build", "building").await?;
         let (log, lines) = mpsc::channel(256);
         let order = crate::build::BuildOrder { log, ..order };
@@ -329,8 +395,8 @@ impl Reconciler {
             return Ok(None);
         }
         self.step(begun, "Apply", "rollingOut").await?;
-        let generated =
-            work.prepared.as_ref().map(|prepared| prepared.service.generated.clone()).unwrap_or_default();
+        let mut generated = work.good().map(|good| good.generated.clone()).unwrap_or_default();
+        generated.extend(work.prepared.iter().flat_map(|prepared| prepared.service.generated.clone()));
         let set = &work.handle.set;
         cluster::secret::ensure_generated(set.cluster(), &work.environment.namespace, &generated).await?;
         let changes = cluster::apply::apply(set, &work.unit, work.environment.preview.is_some()).await?;
@@ -374,7 +440,8 @@ impl Reconciler {
             .filter(|step| step.action != Action::Refuse)
             .map(|step| step.key.clone())
             .collect();
-        if keys.is_empty() {
+        let partly_failed = work.standing.as_ref().is_some_and(|standing| !standing.whole);
+        if keys.is_empty() || partly_failed {
             return Ok(None);
         }
         self.step(begun, "Health", "rollingOut").await?;

@@ -24,7 +24,7 @@ pub(super) struct Memory {
     head: Option<Arc<ConfigHead>>,
     /// Whether the config repository has been fetched since the start.
     fetched: bool,
-    /// What the app repositories hold that have been fetched since the start, by their keys.
+    /// What the app repositories hold, as of the last fetch of each, by their keys.
     refs: BTreeMap<String, Arc<Refs>>,
     /// Why a repository could not be fetched the last time.
     failed: BTreeMap<String, String>,
@@ -47,27 +47,28 @@ impl Reconciler {
         let everything = hints.contains(&Hint::Everything);
         let hinted = |url: &RepositoryUrl| everything || hints.contains(&Hint::Repository(url.clone()));
         let source = &self.0.parts.config;
-        let mirror = self.config_mirror(&mut memory, hinted(&source.url)).await?;
-        let head = ConfigHead::read(&mirror, &source.branch, &source.path, memory.head.as_ref()).await;
-        let head = match head {
-            Ok(head) => head,
+        let mut troubles = Vec::new();
+        let mirror = self.config_mirror(&mut memory, hinted(&source.url)).await;
+        let head = match self.take_in(&mirror, &mut memory, &mut troubles).await {
+            Ok(head) if head.config.is_usable() => head,
+            Ok(head) => {
+                self.stick(Some(begun), &troubles, Some(&head));
+                return self.see_heads(&mut memory).await.map_err(Into::into);
+            }
             Err(error) => {
-                let why = format!("the config repository cannot be read: {}", chain(&error));
-                self.stick(begun, why, None);
-                return Err(error.into());
+                // what could not be fetched says nothing of the commits that wait for it
+                self.stick(if memory.fetched { Some(begun) } else { None }, &troubles, None);
+                return Err(error);
             }
         };
-        memory.head = Some(Arc::clone(&head));
         let config = Arc::clone(&head.config);
-        if !config.is_usable() {
-            let first = config.errors().next().map(ToString::to_string).unwrap_or_default();
-            let why = format!("the config repository is broken, so the last good state goes on: {first}");
-            self.stick(begun, why, Some(&head));
-            return self.see_heads(&mut memory).await.map_err(Into::into);
-        }
         let mirrors = self.app_mirrors(&config).await;
         self.watch(mirrors.values().flatten().chain([&mirror]));
         self.fetch_apps(&mirrors, &mut memory, &hinted).await;
+        let followed: BTreeSet<_> = mirrors.values().flatten().map(|mirror| mirror.url().key()).collect();
+        let silent = followed.into_iter().filter(|key| *key != mirror.url().key());
+        let silent = silent.filter_map(|key| memory.failed.get(key));
+        troubles.extend(silent.map(|why| format!("not up to date: {why}")));
         let unlisted = self.list_pulls(&config, &mirrors, &mut memory).await;
         let is_of = |repo: &str, pull: &PullRequest| matches!(mirrors.get(repo), Some(Ok(mirror)) if mirror.url().key() == pull.repository);
         let lookups: Vec<_> =
@@ -92,7 +93,7 @@ impl Reconciler {
         let mut snapshot = Snapshot {
             config_revision: Some(head.revision.clone()),
             environments,
-            trouble: self.0.snapshot.borrow().trouble.clone(),
+            trouble: Some(troubles.join("\n")).filter(|trouble| !trouble.is_empty()),
             at: Some(self.0.parts.clock.now()),
             begun: Some(begun),
             stuck: None,
@@ -113,59 +114,78 @@ impl Reconciler {
     }
 
     /// The mirror of the config repository, fetched where a hint is about it.
-    async fn config_mirror(&self, memory: &mut Memory, hinted: bool) -> Result<Mirror, ReconcileError> {
+    async fn config_mirror(&self, memory: &mut Memory, hinted: bool) -> Mirror {
         let source = &self.0.parts.config;
-        let mirror = match self.cloned_from(&source.url).await {
-            Ok(mirror) => mirror,
-            Err(_) if memory.head.is_some() => self.mirror_of(&source.url),
-            Err(why) => {
-                let error = ReconcileError::Forge(why);
-                self.trouble(error.to_string());
-                return Err(error);
+        let key = source.url.key();
+        let (mirror, fetched) = match self.cloned_from(&source.url).await {
+            Ok(mirror) if memory.fetched && !hinted => return mirror,
+            Ok(mirror) => {
+                let fetched = mirror.fetch().await;
+                (mirror, fetched.map(drop).map_err(|error| chain(&error)))
             }
+            Err(why) => (self.mirror_of(&source.url), Err(why)),
         };
-        if hinted || !memory.fetched {
-            if let Err(error) = mirror.fetch().await {
-                self.trouble(format!("the config repository cannot be fetched: {}", chain(&error)));
-                self.ask_again_where(source.url.key());
-                if memory.head.is_none() {
-                    return Err(error.into());
-                }
-            } else {
+        match fetched {
+            Ok(()) => {
                 memory.fetched = true;
-                self.clear_trouble();
+                memory.failed.remove(key);
+            }
+            Err(why) => {
+                tracing::warn!(repository = %key, error = %why, "The config repository could not be fetched; what runs goes on.");
+                self.ask_again_where(key);
+                memory.failed.insert(key.to_owned(), why);
             }
         }
-        Ok(mirror)
+        mirror
     }
 
-    /// The config cannot be followed; what the last good one says goes on.
-    fn stick(&self, begun: Timestamp, why: String, head: Option<&ConfigHead>) {
-        self.trouble(why.clone());
+    /// The config cannot be followed, as of a look that began then; what the last good one says goes on.
+    fn stick(&self, begun: Option<Timestamp>, troubles: &[String], head: Option<&ConfigHead>) {
+        let why = troubles.join("\n");
         self.0.snapshot.send_modify(|snapshot| {
             let snapshot = Arc::make_mut(snapshot);
+            snapshot.trouble = Some(why.clone());
             if let Some(head) = head {
                 snapshot.config_revision = Some(head.revision.clone());
                 snapshot.config = Arc::clone(&head.config);
             }
-            (snapshot.begun, snapshot.stuck) = (Some(begun), Some(why));
+            if begun.is_some() {
+                (snapshot.begun, snapshot.stuck) = (begun, Some(why));
+            }
             snapshot.heads = self.heads(snapshot);
         });
     }
 
-    fn trouble(&self, why: String) {
-        tracing::warn!(config.trouble = %why, "The config repository is not as it should be.");
-        self.0.snapshot.send_modify(|snapshot| Arc::make_mut(snapshot).trouble = Some(why));
-    }
-
-    fn clear_trouble(&self) {
-        self.0.snapshot.send_if_modified(|snapshot| {
-            let had = snapshot.trouble.is_some();
-            if had {
-                Arc::make_mut(snapshot).trouble = None;
+    /// The config as it is to be followed now. Where its head cannot be fetched or read, the one before stands.
+    async fn take_in(
+        &self,
+        mirror: &Mirror,
+        memory: &mut Memory,
+        troubles: &mut Vec<String>,
+    ) -> Result<Arc<ConfigHead>, ReconcileError> {
+        let unfetched = memory.failed.get(self.0.parts.config.url.key());
+        troubles.extend(unfetched.map(|why| format!("the config is not up to date: {why}")));
+        let earlier = if memory.head.is_none() { self.earlier_config(mirror).await } else { None };
+        let source = &self.0.parts.config;
+        let (known, noted) = (memory.head.as_ref(), earlier.as_ref());
+        let head = match ConfigHead::read(mirror, &source.branch, &source.path, known, noted).await {
+            Ok(head) => head,
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "The config repository cannot be read; what runs goes on.");
+                if troubles.is_empty() {
+                    troubles.push(format!("the config is not up to date: {}", chain(&error)));
+                }
+                return memory.head.clone().or(earlier).ok_or_else(|| error.into());
             }
-            had
-        });
+        };
+        troubles.extend(head.trouble());
+        if head.config.is_usable() {
+            if let Err(error) = self.note_config(&head).await {
+                tracing::warn!(error = %chain(&error), "What was taken in of the config could not be noted.");
+            }
+            memory.head = Some(Arc::clone(&head));
+        }
+        Ok(head)
     }
 
     /// The mirror of every repository that a service names; one that cannot be named is an answer of its own.
@@ -205,11 +225,11 @@ impl Reconciler {
             .filter(|(key, mirror)| hinted(mirror.url()) || !memory.refs.contains_key(*key));
         let fetches = due.map(|(key, mirror)| async move {
             match mirror.fetch().await {
-                Ok(_) => (key, Refs::of(mirror).await),
-                Err(error) => (key, Err(error)),
+                Ok(_) => (key, Refs::of(mirror).await, mirror),
+                Err(error) => (key, Err(error), mirror),
             }
         });
-        for (key, refs) in futures::future::join_all(fetches).await {
+        for (key, refs, mirror) in futures::future::join_all(fetches).await {
             match refs {
                 Ok(refs) => {
                     memory.failed.remove(key);
@@ -222,6 +242,12 @@ impl Reconciler {
                     self.ask_again_where(key);
                     tracing::warn!(repository = %key, error = %why, "A repository could not be fetched; what runs goes on.");
                     memory.failed.insert(key.to_owned(), why);
+                    // what an earlier process fetched is still known
+                    if !memory.refs.contains_key(key)
+                        && let Ok(refs) = Refs::of(mirror).await
+                    {
+                        memory.refs.insert(key.to_owned(), Arc::new(refs));
+                    }
                 }
             }
         }

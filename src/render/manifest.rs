@@ -136,6 +136,12 @@ impl Manifest {
         &self.0.object
     }
 
+    /// The template's file and the line of it where the object begins.
+    #[must_use]
+    pub fn origin(&self) -> (&str, u32) {
+        (&self.0.template, self.0.line)
+    }
+
     /// Gives the object away.
     #[must_use]
     pub fn into_object(self) -> Value {

@@ -20,6 +20,21 @@ impl ObjectId {
     }
 }
 
+/// The text is no id of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the id of an object takes 40 hex digits")]
+pub struct NotAnId;
+
+impl std::str::FromStr for ObjectId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let mut bytes = [0; 20];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| NotAnId)?;
+        Ok(Self(bytes))
+    }
+}
+
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))

@@ -155,34 +155,6 @@ impl Reader<'_> {
         Ok(files)
     }
 
-    /// The files at or below `prefix` that are wanted, with their bytes, where nothing but plain files is allowed, as in
-    /// a config repository.
-    ///
-    /// # Errors
-    /// `Refused` for every link and submodule, wanted or not, with its path; otherwise as [`files`](Self::files).
-    pub fn plain_files(
-        &self,
-        revision: &Revision,
-        prefix: &str,
-        wanted: impl Fn(&str) -> bool,
-    ) -> Result<Vec<(Entry, Vec<u8>)>, SourceError> {
-        let mut plain = Vec::new();
-        for entry in self.files(revision, prefix)? {
-            let rule = match entry.kind {
-                EntryKind::Link => "it is a symbolic link; hint: put the file itself there",
-                EntryKind::Submodule => "it is a submodule; hint: put the files themselves there",
-                EntryKind::File | EntryKind::Executable if wanted(&entry.path) => {
-                    let bytes = self.blob(entry.id)?;
-                    plain.push((entry, bytes));
-                    continue;
-                }
-                EntryKind::File | EntryKind::Executable => continue,
-            };
-            return Err(self.refused(revision, &entry.path, rule));
-        }
-        Ok(plain)
-    }
-
     fn collect(
         &self,
         revision: &Revision,

@@ -23,11 +23,28 @@ const SOUND: [(&str, &str); 4] = [
 ];
 
 fn load(files: &[(&str, &str)]) -> Repository {
-    config::load(files.iter().map(|(path, text)| File {
-        path: (*path).to_owned(),
-        id: String::new(),
-        bytes: text.as_bytes().into(),
-    }))
+    load_after(&Repository::default(), files)
+}
+
+fn load_after(before: &Repository, files: &[(&str, &str)]) -> Repository {
+    config::load_after(before, files.iter().map(|(path, text)| file(path, text)))
+}
+
+/// A file with an id that is another for another content.
+fn file(path: &str, text: &str) -> File {
+    File { path: path.to_owned(), id: text.to_owned(), bytes: Ok(text.as_bytes().into()) }
+}
+
+/// The sound repository, and what becomes of it once one file reads otherwise.
+fn then(path: &str, text: &str) -> (Repository, Repository) {
+    let before = load(&SOUND);
+    assert_eq!(problems(&before), "");
+    let mut files = SOUND.to_vec();
+    files.retain(|(p, _)| *p != path);
+    files.push((path, text));
+    let after = load_after(&before, &files);
+    assert!(after.is_usable());
+    (before, after)
 }
 
 /// The sound repository with one file put in the place of another, or added.
@@ -61,7 +78,7 @@ fn files_of(folder: &Path) -> Vec<File> {
                 files.push(File {
                     path: name,
                     id: String::new(),
-                    bytes: std::fs::read(&path).expect("a file").into(),
+                    bytes: Ok(std::fs::read(&path).expect("a file").into()),
                 });
             }
         }
@@ -167,6 +184,131 @@ fn a_file_that_cannot_be_read_proves_no_absence() {
 #[test]
 fn an_empty_repository_is_not_usable() {
     assert!(!load(&[]).is_usable());
+}
+
+#[test]
+fn what_is_broken_stands_as_it_was_and_the_rest_goes_on() {
+    for (path, text, place) in [
+        ("branchline.yaml", "kind: [\n", "branchline.yaml:1:7"),
+        (
+            "branchline.yaml",
+            "apiVersion: branchline.dev/v1\nkind: Config\nmetadata: {name: acme}\nspec: {defualts: {}}\n",
+            "branchline.yaml:4:8",
+        ),
+        ("projects/shop/project.yaml", "\tkind: Project\n", "projects/shop/project.yaml:1:1"),
+        (
+            "projects/shop/project.yaml",
+            "apiVersion: branchline.dev/v1\nkind: Project\nmetadata: {name: shop}\nspec: {environments: staging}\n",
+            "projects/shop/project.yaml:4:22",
+        ),
+        (
+            "projects/shop/project.yaml",
+            "apiVersion: branchline.dev/v1\nkind: Project\nmetadata: {name: chop}\nspec: {}\n",
+            "projects/shop/project.yaml:3:18",
+        ),
+        (
+            "projects/shop/environments/staging/environment.yaml",
+            "a: 1\na: 2\n",
+            "projects/shop/environments/staging/environment.yaml:2:1",
+        ),
+        (
+            "projects/shop/environments/staging/environment.yaml",
+            "apiVersion: branchline.dev/v1\nkind: Environment\nmetadata: {name: staging}\nspec: {sharde: {}}\n",
+            "projects/shop/environments/staging/environment.yaml:4:8",
+        ),
+    ] {
+        let (before, after) = then(path, text);
+        assert!(problems(&after).starts_with(place), "{path}: {}", problems(&after));
+        assert_eq!(after.config, before.config, "{path}");
+        assert_eq!(after.projects, before.projects, "{path}");
+        let (shop, staging) = ("shop".parse().expect("a name"), "staging".parse().expect("a name"));
+        let api = "api".parse().expect("a name");
+        let stopped: Vec<_> = after.errors_of(&shop, &staging, &api).collect();
+        assert!(stopped.is_empty(), "{path} stops no service: {stopped:?}");
+        assert_eq!(after.standing.keys().collect::<Vec<_>>(), [path]);
+    }
+}
+
+#[test]
+fn a_broken_service_is_known_to_those_that_refer_to_it() {
+    let web = "apiVersion: branchline.dev/v1\nkind: Service\nmetadata: {name: web}\nspec: {type: static, source: {repo: acme/web}, env: {API: '${{ services.api.url }}'}}\n";
+    let mut files = SOUND.to_vec();
+    files.push(("projects/shop/services/web.yaml", web));
+    let before = load(&files);
+    for (text, message) in [
+        ("kind: Service\n\tspec: {}\n", "projects/shop/services/api.yaml:2:1"),
+        (
+            "apiVersion: branchline.dev/v1\nkind: Service\nmetadata: {name: api}\nspec: {type: wep}\n",
+            "projects/shop/services/api.yaml:4:14",
+        ),
+    ] {
+        files[2] = ("projects/shop/services/api.yaml", text);
+        let after = load_after(&before, &files);
+        assert!(problems(&after).starts_with(message), "{}", problems(&after));
+        assert_eq!(after.problems.iter().filter(|p| p.place.file.contains("web")).count(), 0);
+        assert_eq!(after.projects, before.projects);
+    }
+    files.remove(2);
+    let gone = load_after(&before, &files);
+    assert!(
+        !gone.projects[&"shop".parse().expect("a name")]
+            .services
+            .contains_key(&"api".parse().expect("a name"))
+    );
+}
+
+#[test]
+fn an_emptied_repository_stands_whole() {
+    let before = load(&SOUND);
+    let after = load_after(&before, &[]);
+    assert_eq!((&after.projects, after.is_usable()), (&before.projects, true));
+    assert_eq!(after.standing.len(), SOUND.len());
+    insta::assert_snapshot!(problems(&after), @r"
+    branchline.yaml:1:1: the config repository is empty
+      hint: nothing is removed because of it
+    ");
+}
+
+#[test]
+fn an_environment_that_contradicts_the_rest_is_not_looked_for_elsewhere() {
+    let cluster =
+        "apiVersion: branchline.dev/v1\nkind: Cluster\nmetadata: {name: prod}\nspec: {type: kubeconfig}\n";
+    let staging = "apiVersion: branchline.dev/v1\nkind: Environment\nmetadata: {name: staging}\nspec: {cluster: prod, shared: {DOMAIN: example.com}}\n";
+    let mut files = SOUND.to_vec();
+    files[3].1 = staging;
+    files.push(("clusters/prod.yaml", cluster));
+    let before = load(&files);
+    assert_eq!(problems(&before), "");
+    files.pop();
+    let after = load_after(&before, &files);
+    let document = &after.projects[&"shop".parse().expect("a name")].environments
+        [&"staging".parse().expect("a name")]
+        .document;
+    assert_eq!(after.cluster_of(document), before.cluster_of(document));
+    assert!(
+        problems(&after).contains("environment.yaml:4:17: there is no cluster `prod`"),
+        "{}",
+        problems(&after)
+    );
+}
+
+#[test]
+fn a_link_or_a_file_beyond_all_measure_is_not_read() {
+    let mut files: Vec<File> = SOUND.iter().map(|(path, text)| file(path, text)).collect();
+    files.push(file("templates/web/10-deployment.yaml.hbs", "kind: x"));
+    let (before, sound) = (config::load(files.clone()), files[4].clone());
+    files[2] = File { id: "link".to_owned(), bytes: Err(config::LINK.to_owned()), ..files[2].clone() };
+    files[4] = File { id: "large".to_owned(), bytes: Err(config::too_large(1 << 30)), ..sound.clone() };
+    assert!(!config::load(files.clone()).is_usable(), "another template would be meant");
+    let after = config::load_after(&before, files);
+    assert_eq!(after.templates, [sound]);
+    assert_eq!(after.projects, before.projects);
+    insta::assert_snapshot!(problems(&after), @r"
+    projects/shop/services/api.yaml:1:1: it is a symbolic link, and those are not followed
+      hint: put the file itself there
+    templates/web/10-deployment.yaml.hbs:1:1: the file has 1073741824 bytes, more than the 4194304 that are read
+      hint: keep it elsewhere
+    ");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the demo shows, told with the real program: pushes, mistakes, previews, releases, drift and kill -9.
 
 mod verbs;
-mod world;
+pub(crate) mod world;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
@@ -135,7 +135,7 @@ async fn releases_are_commits(demo: &Demo) {
     assert!(log.contains("web from staging to production") && log.contains("back to"), "{log}");
 }
 
-async fn deployments(demo: &Demo, namespace: &str) -> Api<Deployment> {
+pub(crate) async fn deployments(demo: &Demo, namespace: &str) -> Api<Deployment> {
     let clock = branchline::clock::Clock::system();
     let path = demo.data.join("kubeconfig");
     let cluster = branchline::cluster::connect::kubeconfig(&path, clock).await.unwrap();

@@ -5,6 +5,7 @@
     reason = "a test ends its tasks with itself, and is told by the environment"
 )]
 
+mod bad_input;
 mod build;
 mod chaos;
 mod cli;

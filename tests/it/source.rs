@@ -544,35 +544,6 @@ async fn a_commit_is_written_only_where_it_was_expected() {
 }
 
 #[tokio::test]
-async fn a_config_tree_holds_plain_files_only() {
-    let world = World::new();
-    world.repo.push("config/branchline.yaml", "kind: Config\n");
-    let first = id(&world.repo.push("config/big.bin", "x"));
-    let mirror = world.mirror();
-    mirror.fetch().await.expect("a fetch");
-    let at = first.clone();
-    let files =
-        mirror.with(move |reader| reader.plain_files(&at, "config", |path| path.contains(".yaml"))).await;
-    let files = files.expect("files");
-    assert_eq!(files.len(), 1);
-    assert_eq!(
-        (files[0].0.path.as_str(), files[0].1.as_slice()),
-        ("config/branchline.yaml", &b"kind: Config\n"[..])
-    );
-    let link = world.repo.blob(b"branchline.yaml");
-    let tree = world.repo.raw_tree(&[("120000", b"link.yaml", &link)]);
-    let root = world.repo.raw_tree(&[("40000", b"config", &tree)]);
-    let commit = id(&world.repo.commit_tree(&root, &[first.as_str()], "a link"));
-    world.repo.git(&["update-ref", "refs/heads/main", commit.as_str()]);
-    mirror.fetch().await.expect("a fetch");
-    let refused = mirror
-        .with(move |reader| reader.plain_files(&commit, "config", |_| false))
-        .await
-        .expect_err("a link");
-    assert!(matches!(&refused, SourceError::Refused { path, .. } if path == "config/link.yaml"), "{refused}");
-}
-
-#[tokio::test]
 async fn many_fetches_leave_few_packs() {
     let world = World::new();
     world.repo.push("a", "0");

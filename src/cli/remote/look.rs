@@ -36,8 +36,17 @@ impl Status {
 /// One screen: what is wrong with the configuration, the services, what is held.
 fn screen(status: &Value, wide: bool) -> String {
     let mut out = String::new();
-    if let Some(trouble) = status["trouble"].as_str() {
-        out += &format!("The config repository needs attention: {trouble}\n\n");
+    for trouble in text(status, "trouble").lines() {
+        out += &format!("! {trouble}\n");
+    }
+    for problem in list(status, "problems") {
+        out += &format!("! {}: {}\n", text(problem, "place"), text(problem, "message"));
+        if let Some(hint) = problem["hint"].as_str() {
+            out += &format!("  hint: {hint}\n");
+        }
+    }
+    if !out.is_empty() {
+        out.push('\n');
     }
     let services = list(status, "services");
     let several = services.iter().any(|row| text(row, "project") != text(&services[0], "project"));

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Begun, ENDED, Failure, LINES, ServiceState, cause_and_hint, live_on, repo_of, short};
+use super::{Begun, ENDED, Failure, LINES, ServiceState, and_yet, cause_and_hint, live_on, repo_of, short};
 use crate::desired::{Environment, Wanted};
 use crate::name::ServiceName;
 use crate::plan::{Plan, Verdict};
@@ -86,9 +86,41 @@ impl Reconciler {
             })
             .await?;
         if !begun.heals {
+            self.keep_good(&work.environment, prepared).await?;
             self.verdict(work, "deployed", None).await?;
         }
         Ok(())
+    }
+    /// A service that does not move on is still reached where the proxy is now.
+    pub(in crate::reconcile) async fn record_url(&self, work: &Work) -> Result<(), StoreError> {
+        let here = |url: String| {
+            let host = url::Url::parse(&url).ok().and_then(|url| url.host_str().map(str::to_owned));
+            host.map_or(url, |host| self.0.parts.hosts.url(work.environment.runtime, &host))
+        };
+        self.put_row(&work.environment, &work.name, |_, detail| detail.url = detail.url.take().map(here))
+            .await
+    }
+    /// A service that does not move on was put back as it ran, or could not be.
+    pub(in crate::reconcile) async fn record_stood(
+        &self,
+        work: &Work,
+        failure: Option<&Failure>,
+    ) -> Result<(), StoreError> {
+        let why = work.unit.broken.clone().unwrap_or_default();
+        self.put_row(&work.environment, &work.name, |row, detail| {
+            if let Some(failure) = failure {
+                let message = format!("it could not be put back as it ran: {}", failure.message);
+                let message = self.0.parts.redactor.redact(&message);
+                "crashed".clone_into(&mut row.state);
+                row.message = format!("Down, {}", message.lines().next().unwrap_or_default());
+                detail.problem = Some(format!("{why}\n{message}"));
+            } else if row.state == "crashed" && row.live_deployment.is_some() {
+                "live".clone_into(&mut row.state);
+                row.message = and_yet(row, detail, &why);
+                detail.problem = Some(why);
+            }
+        })
+        .await
     }
     pub(in crate::reconcile) async fn record_superseded(
         &self,
@@ -131,7 +163,7 @@ impl Reconciler {
         let service = work.prepared.as_ref().map(|prepared| prepared.service.clone());
         self.put_row(&work.environment, &work.name, |row, detail| {
             detail.problem = Some(message.clone());
-            if !failure.platform {
+            if !failure.platform && !begun.heals {
                 detail.failed_digest = digest;
             }
             if row.live_deployment.is_none() {
@@ -141,7 +173,7 @@ impl Reconciler {
                 detail.url = service.as_ref().and_then(|service| service.url.clone());
                 detail.repo = service.as_ref().and_then(|service| repo_of(service));
             } else {
-                row.message = format!("Live on {} · {headline}", short(detail.revision.as_deref()));
+                row.message = and_yet(row, detail, &headline);
             }
         })
         .await?;
@@ -194,7 +226,7 @@ impl Reconciler {
             log: Vec::new(),
             platform: false,
         };
-        self.record_failed(work, &Begun { id, heals: false }, &failure).await
+        self.record_failed(work, &Begun::new(id), &failure).await
     }
     /// A service of which nobody can say what it should be: it is left as it is, and its record says why.
     pub(in crate::reconcile) async fn record_broken(&self, work: &Work) -> Result<(), ReconcileError> {
@@ -204,11 +236,7 @@ impl Reconciler {
             return Ok(());
         }
         self.put_row(&work.environment, &work.name, |row, detail| {
-            let first = why.lines().next().unwrap_or_default();
-            row.message = match &row.live_deployment {
-                Some(_) => format!("Live on {} · {first}", short(detail.revision.as_deref())),
-                None => first.to_owned(),
-            };
+            row.message = and_yet(row, detail, &why);
             detail.problem = Some(why.clone());
         })
         .await?;
@@ -245,11 +273,20 @@ impl Reconciler {
         }
         Ok(())
     }
-    /// An attempt that could not be made: the records say so, and keep their state.
-    pub(in crate::reconcile) async fn record_stopped(&self, environment: &Environment, why: &str) {
-        for name in environment.services.keys() {
-            let result =
-                self.put_row(environment, name, |_, detail| detail.problem = Some(why.to_owned())).await;
+    /// What could not be attempted: the records say so, and keep their state.
+    pub(in crate::reconcile) async fn record_stopped<'a>(
+        &self,
+        environment: &Environment,
+        services: impl IntoIterator<Item = &'a ServiceName>,
+        why: &str,
+    ) {
+        for name in services {
+            let result = self
+                .put_row(environment, name, |row, detail| {
+                    row.message = and_yet(row, detail, why);
+                    detail.problem = Some(why.to_owned());
+                })
+                .await;
             if let Err(error) = result {
                 tracing::error!(error = %crate::reconcile::chain(&error), "The reason of a stopped attempt could not be recorded.");
                 return;
@@ -294,11 +331,7 @@ impl Reconciler {
         self.put_row(environment, service, |row, detail| match trouble {
             Some(why) if row.live_deployment.is_some() => {
                 "degraded".clone_into(&mut row.state);
-                row.message = format!(
-                    "Live on {} · {}",
-                    short(detail.revision.as_deref()),
-                    why.lines().next().unwrap_or_default()
-                );
+                row.message = and_yet(row, detail, why);
             }
             None if row.state == "degraded" => {
                 "live".clone_into(&mut row.state);

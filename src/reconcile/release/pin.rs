@@ -50,11 +50,18 @@ impl Reconciler {
         let mut last = None;
         for _ in 0..TRIES {
             mirror.fetch().await?;
-            let head = ConfigHead::read(&mirror, &source.branch, &source.path, None).await?;
+            let head = ConfigHead::read(&mirror, &source.branch, &source.path, None, None).await?;
             let config = &head.config;
             let project = config.projects.get(&request.project);
             let environment = project.and_then(|project| project.environments.get(&request.environment));
             let Some(environment) = environment else {
+                let folder = format!("projects/{}/", request.project);
+                if let Some(problem) = config.errors().find(|p| p.place.file.starts_with(&folder)) {
+                    return Err(ReleaseError::NotNow(format!(
+                        "the files of `{}` are broken, so no pin can be written: {problem}",
+                        request.project
+                    )));
+                }
                 return Err(no_environment(&request.project, &request.environment));
             };
             let path = environment

@@ -73,10 +73,21 @@ pub(super) async fn status(reconciler: &Reconciler, query: &StatusQuery) -> Resu
             asked.then_some(value)
         })
         .collect();
+    let problems = snapshot.config.errors().filter(|problem| match problem.place.file.split('/').nth(1) {
+        Some(of) if problem.place.file.starts_with("projects/") => {
+            project.is_none_or(|project| project == of)
+        }
+        // what is wrong with the root is the trouble
+        _ => false,
+    });
+    let problems = problems.map(|problem| {
+        json!({"place": problem.place.to_string(), "message": problem.message, "hint": problem.hint})
+    });
     Ok(json!({
         "configRevision": snapshot.config_revision,
         "trouble": snapshot.trouble,
         "busy": busy,
+        "problems": problems.collect::<Vec<_>>(),
         "services": rows.into_iter().map(service).collect::<Vec<_>>(),
         "held": held,
     }))

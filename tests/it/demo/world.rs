@@ -1,6 +1,6 @@
 //! The real program as `branchline demo`, and what a person sees of it.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -12,8 +12,8 @@ use crate::git::git;
 use crate::program::{PATIENCE, left_over, program};
 
 /// A demo that runs.
-pub(super) struct Demo {
-    pub(super) data: PathBuf,
+pub(crate) struct Demo {
+    pub(crate) data: PathBuf,
     child: Child,
     pub(super) server: String,
     proxy: String,
@@ -22,7 +22,7 @@ pub(super) struct Demo {
 
 impl Demo {
     /// Starts it, and waits until it says that it has settled.
-    pub(super) fn start(data: &Path) -> Self {
+    pub(crate) fn start(data: &Path) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let mut child = program(data)
             .args(["demo", "--listen", "127.0.0.1:0", "--data-dir"])
@@ -54,8 +54,40 @@ impl Demo {
         Self { data: data.canonicalize().unwrap(), child, server, proxy, http }
     }
 
+    /// Starts `serve` on the repositories of a demo, and waits until it listens.
+    pub(crate) fn serve(data: &Path, more: impl FnOnce(&mut Command)) -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let mut command = program(data);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--git-host", "file", "--log-format", "pretty"]);
+        command.arg("--config-repo").arg(data.join("git/config.git")).arg("--data-dir").arg(data);
+        more(&mut command);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = mpsc::channel();
+        let said = BufReader::new(child.stderr.take().unwrap());
+        let mut log = std::fs::File::options().create(true).append(true).open(log_of(data)).unwrap();
+        std::thread::spawn(move || {
+            for line in said.lines().map_while(Result::ok) {
+                let _ = writeln!(log, "{line}");
+                let _ = sender.send(line);
+            }
+        });
+        let (mut server, mut proxy) = (None, None);
+        let until = Instant::now() + PATIENCE;
+        while proxy.is_none() {
+            let line =
+                lines.recv_timeout(until.saturating_duration_since(Instant::now())).expect("it listens");
+            if let Some(address) = line.strip_prefix("Listening on ") {
+                server = Some(address.to_owned());
+            }
+            proxy = line.split_once("behind ").map(|(_, address)| format!("{address}/"));
+        }
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
+        let (server, proxy) = (server.unwrap(), proxy.unwrap());
+        Self { data: data.canonicalize().unwrap(), child, server, proxy, http }
+    }
+
     /// Runs a verb; gives what it prints and whether it went well.
-    pub(super) fn run(&self, arguments: &[&str]) -> (String, bool) {
+    pub(crate) fn run(&self, arguments: &[&str]) -> (String, bool) {
         let token = std::fs::read_to_string(self.data.join("token")).unwrap();
         let output = program(&self.data)
             .args(arguments)
@@ -77,14 +109,14 @@ impl Demo {
     }
 
     /// The whole status.
-    pub(super) fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let (said, well) = self.run(&["status", "-o", "json"]);
         assert!(well, "{said}");
         serde_json::from_str(&said).unwrap()
     }
 
     /// The record of a service, `null` where there is none.
-    pub(super) fn service(&self, environment: &str, service: &str) -> Value {
+    pub(crate) fn service(&self, environment: &str, service: &str) -> Value {
         let status = self.status();
         let mut rows = status["services"].as_array().unwrap().iter();
         let found = rows.find(|row| row["environment"] == environment && row["service"] == service);
@@ -92,7 +124,7 @@ impl Demo {
     }
 
     /// The front page at a host, through the proxy: status and body.
-    pub(super) async fn get(&self, host: &str) -> (u16, String) {
+    pub(crate) async fn get(&self, host: &str) -> (u16, String) {
         let request = self.http.get(&self.proxy).header("host", format!("{host}.localhost"));
         match request.send().await {
             Ok(answer) => (answer.status().as_u16(), answer.text().await.unwrap_or_default()),
@@ -101,7 +133,7 @@ impl Demo {
     }
 
     /// The deployments of a service, newest first.
-    pub(super) async fn deployments(&self, environment: &str, service: &str) -> Vec<Value> {
+    pub(crate) async fn deployments(&self, environment: &str, service: &str) -> Vec<Value> {
         let token = std::fs::read_to_string(self.data.join("token")).unwrap();
         let url = format!(
             "{}/api/v1/deployments?project=shop&environment={environment}&service={service}",
@@ -111,17 +143,17 @@ impl Demo {
         answer.json::<Value>().await.unwrap()["deployments"].as_array().unwrap().clone()
     }
 
-    pub(super) fn work(&self, name: &str) -> PathBuf {
+    pub(crate) fn work(&self, name: &str) -> PathBuf {
         self.data.join("work").join(name)
     }
 
     /// Runs git in a working clone.
-    pub(super) fn git(&self, name: &str, arguments: &[&str]) -> String {
+    pub(crate) fn git(&self, name: &str, arguments: &[&str]) -> String {
         git(&self.work(name), arguments)
     }
 
     /// Writes a file of a working clone, commits and pushes it; gives the revision.
-    pub(super) fn push(&self, name: &str, file: &str, content: &str) -> String {
+    pub(crate) fn push(&self, name: &str, file: &str, content: &str) -> String {
         self.git(name, &["pull", "--quiet", "--ff-only"]);
         std::fs::write(self.work(name).join(file), content).unwrap();
         self.git(name, &["add", "--all"]);
@@ -131,7 +163,7 @@ impl Demo {
     }
 
     /// The note on a commit in a repository; empty where there is none.
-    pub(super) fn note(&self, name: &str, revision: &str) -> String {
+    pub(crate) fn note(&self, name: &str, revision: &str) -> String {
         let repository = self.data.join("git").join(format!("{name}.git"));
         let mut git = Command::new("git");
         git.arg("-C").arg(repository).args(["notes", "--ref=branchline", "show", revision]);
@@ -139,13 +171,13 @@ impl Demo {
     }
 
     /// Undoes the last commit of a working clone.
-    pub(super) fn revert(&self, name: &str) {
+    pub(crate) fn revert(&self, name: &str) {
         self.git(name, &["revert", "--no-edit", "HEAD"]);
         self.git(name, &["push", "--quiet"]);
     }
 
     /// Ends it as a person would, and checks that nothing runs on.
-    pub(super) fn end(mut self) {
+    pub(crate) fn end(mut self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         assert!(self.child.wait().unwrap().success());
@@ -153,7 +185,7 @@ impl Demo {
     }
 
     /// kill -9.
-    pub(super) fn kill(mut self) -> PathBuf {
+    pub(crate) fn kill(mut self) -> PathBuf {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.data.clone()

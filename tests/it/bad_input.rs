@@ -1,0 +1,13 @@
+//! Bad input, as a person meets it: the real server says what is wrong and where, goes on running, keeps the last good
+//! state serving and deletes nothing; and what is mended goes live by itself.
+//!
+//! | input | here | in its room |
+//! |---|---|---|
+//! | YAML bombs, tabs, duplicate keys, wrong types, unknown fields, cyclic references | `config` | `yaml`, `tests/it/config.rs` |
+//! | a missing template variable, a ClusterRoleBinding, another namespace, values full of YAML and Handlebars | `config` | `tests/it/render` |
+//! | a broken root, project, environment or pin, also across a restart | `config` | `tests/it/config.rs` |
+//! | links that leave the tree (in the config: any), submodules, `..` in trees | `git` | `source` |
+//! | a repository that is unreachable, emptied or force-pushed, a branch that is gone, also across a restart | `git` | `tests/it/source.rs` |
+
+mod config;
+mod git;
