@@ -306,6 +306,15 @@ impl ClusterError {
         }
     }
 
+    /// Whether the namespace of what was asked for is gone, or about to be: the server answers a write with 404 about a
+    /// `namespaces`, or with 403 and the cause `NamespaceTerminating` (its admission plugin `NamespaceLifecycle`).
+    #[must_use]
+    pub fn lacks_namespace(&self) -> bool {
+        let Some(details) = self.status().and_then(|status| status.details.as_ref()) else { return false };
+        self.is_code(404) && details.kind == "namespaces"
+            || self.is_code(403) && details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
+    }
+
     fn is_absent(&self) -> bool {
         self.is_code(404) && self.status().is_some_and(|status| status.reason == reason::NOT_FOUND)
     }

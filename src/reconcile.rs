@@ -256,6 +256,8 @@ pub(crate) struct Inner {
     hints: mpsc::Sender<Hint>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     sets: tokio::sync::Mutex<BTreeMap<(String, Namespace), Arc<clusters::Handle>>>,
+    /// Namespaces that somebody deleted since the start, by cluster.
+    lost_namespaces: Mutex<BTreeSet<(String, Namespace)>>,
     watches: Mutex<BTreeMap<String, crate::cluster::watch::Watches>>,
     rollouts: rollout::Running,
     pauses: pause::Pauses,
@@ -298,6 +300,7 @@ impl Reconciler {
             hints,
             snapshot: watch::Sender::default(),
             sets: tokio::sync::Mutex::default(),
+            lost_namespaces: Mutex::default(),
             watches: Mutex::default(),
             rollouts: rollout::Running::default(),
             pauses: pause::Pauses::default(),

@@ -71,7 +71,7 @@ impl Wish {
 pub(super) struct Attempted {
     /// The revision of the config whose environments have all been attempted.
     pub(super) config: Option<Revision>,
-    /// Environments whose last attempt could not be made.
+    /// Environments whose last attempt could not be made, or not as a whole.
     pub(super) failed: BTreeSet<(ProjectName, EnvironmentName)>,
 }
 
@@ -152,7 +152,7 @@ impl Reconciler {
             });
         });
         let result = self.try_attempt(snapshot, environment).await;
-        self.note_attempt(&key, result.is_ok());
+        self.note_attempt(&key, matches!(result, Ok(true)));
         if let Err(error) = result {
             let message = chain(&error);
             tracing::warn!(project = %environment.project, environment = %environment.name, error = %message, "An attempt failed; what runs goes on.");
@@ -170,11 +170,12 @@ impl Reconciler {
         }
     }
 
+    /// Says whether all of it has begun.
     async fn try_attempt(
         &self,
         snapshot: &Snapshot,
         environment: &Arc<Environment>,
-    ) -> Result<(), ReconcileError> {
+    ) -> Result<bool, ReconcileError> {
         let Planned { plan, mut prepared, mut standing, handle } =
             self.plan_environment(snapshot, environment).await?;
         self.record_held(environment, &plan).await?;
@@ -182,6 +183,7 @@ impl Reconciler {
         self.forget_strays(environment, &plan).await?;
         self.namespace(&handle, environment, &plan).await?;
         self.record_quiet(environment).await?;
+        let mut whole = true;
         for unit in plan.units.iter().filter(|unit| unit.name != ENVIRONMENT_UNIT) {
             let Ok(name) = unit.name.parse::<ServiceName>() else { continue };
             let work = Work {
@@ -193,9 +195,9 @@ impl Reconciler {
                 standing: standing.remove(&name),
                 handle: Arc::clone(&handle),
             };
-            self.roll_out(work).await?;
+            whole &= self.roll_out(work).await?;
         }
-        Ok(())
+        Ok(whole)
     }
 
     /// Everything of an attempt that only decides.
@@ -205,7 +207,7 @@ impl Reconciler {
         environment: &Arc<Environment>,
     ) -> Result<Planned, ReconcileError> {
         let handle = self.handle(environment).await?;
-        if handle.compare(environment).await? {
+        if handle.compare().await? {
             let message = "The embedded cluster was started again, and everything in it";
             self.event(environment, None, "restarted", message).await?;
         }

@@ -22,6 +22,8 @@ pub(super) struct Handle {
     pub(super) watches: Watches,
     /// Whether the live objects have been compared with the inventory since the start.
     compared: AtomicBool,
+    /// Whether what is gone at the start may have gone with an earlier process.
+    forgetful: bool,
     /// Services that vanished with the embedded cluster of an earlier process and were not put back yet.
     lost: Mutex<BTreeSet<String>>,
 }
@@ -37,8 +39,10 @@ impl Reconciler {
         let cluster = self.cluster(environment)?;
         let set = ApplySet::open(cluster, &environment.namespace, &self.0.instance).await?;
         let watches = self.watches(&environment.cluster.0, cluster);
-        let handle =
-            Arc::new(Handle { set, watches, compared: AtomicBool::new(false), lost: Mutex::default() });
+        let forgetful = environment.cluster.1 == ClusterType::Embedded
+            && !self.0.lost_namespaces.lock().expect("no holder of this lock panics").contains(&key);
+        let (compared, lost) = (AtomicBool::new(false), Mutex::default());
+        let handle = Arc::new(Handle { set, watches, compared, forgetful, lost });
         sets.insert(key, Arc::clone(&handle));
         Ok(handle)
     }
@@ -51,6 +55,14 @@ impl Reconciler {
     pub(super) async fn close_handle(&self, environment: &Environment) {
         let key = (environment.cluster.0.clone(), environment.namespace.clone());
         self.0.sets.lock().await.remove(&key);
+    }
+
+    /// The namespace of an environment was deleted by somebody: its inventory went with it, and is read anew.
+    pub(super) async fn lose_namespace(&self, environment: &Environment) {
+        let key = (environment.cluster.0.clone(), environment.namespace.clone());
+        tracing::warn!(namespace = %environment.namespace, "A namespace was deleted; it is made again with all that is in it.");
+        self.0.lost_namespaces.lock().expect("no holder of this lock panics").insert(key);
+        self.close_handle(environment).await;
     }
 
     fn watches(&self, name: &str, cluster: &crate::cluster::Cluster) -> Watches {
@@ -68,11 +80,10 @@ impl Reconciler {
 impl Handle {
     /// Compares what is there with the inventory, once after the start: what vanished or was changed while nobody
     /// looked shows up as drift. Says whether it is the embedded cluster that came back empty.
-    pub(super) async fn compare(&self, environment: &Environment) -> Result<bool, ReconcileError> {
+    pub(super) async fn compare(&self) -> Result<bool, ReconcileError> {
         if self.compared.swap(true, Ordering::SeqCst) {
             return Ok(false);
         }
-        let forgetful = environment.cluster.1 == ClusterType::Embedded;
         let namespace = self.set.namespace().as_str().to_owned();
         let mut held = Vec::new();
         for unit in self.set.units() {
@@ -96,7 +107,7 @@ impl Handle {
                 _ => false,
             };
             if gone {
-                if forgetful {
+                if self.forgetful {
                     self.lost().insert(unit.clone());
                 } else {
                     tracing::info!(object = %object.key, namespace = %namespace, "An object vanished while nobody looked; it is made again.");

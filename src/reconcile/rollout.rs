@@ -130,19 +130,22 @@ pub(super) enum End {
 
 impl Reconciler {
     /// Starts the rollout of a service where it has something to do; calls off one for an older input.
-    pub(super) async fn roll_out(&self, work: Work) -> Result<(), ReconcileError> {
+    /// Says whether that is done: not while the other comes to its end.
+    pub(super) async fn roll_out(&self, work: Work) -> Result<bool, ReconcileError> {
         let digest = work.digest();
         self.abandon(&work).await?;
         let key = Self::state_key(&work.environment, &work.name);
         let wish = work.prepared.as_ref().map(Prepared::wish);
-        self.begin_rollout(&key, digest, work).await?;
+        if !self.begin_rollout(&key, digest, work).await? {
+            return Ok(false);
+        }
         // only now: whoever reads it finds what was begun for it
         let mut wishes = self.0.wishes.lock().expect("no holder of this lock panics");
         match wish {
             Some(wish) => drop(wishes.insert(key, wish)),
             None => drop(wishes.remove(&key)),
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn begin_rollout(
@@ -150,7 +153,7 @@ impl Reconciler {
         key: &Key,
         digest: Option<ContentHash>,
         work: Work,
-    ) -> Result<(), ReconcileError> {
+    ) -> Result<bool, ReconcileError> {
         let gone = work.unit.gone;
         let mut all = self.0.rollouts.all.lock().await;
         if let Some(current) = all.get(key) {
@@ -158,11 +161,13 @@ impl Reconciler {
                 if *current.applied.borrow() && work.unit.changes() {
                     current.again.send_replace(Arc::new(work));
                 }
-                return Ok(());
+                return Ok(true);
             }
+            // it may be in the middle of a write that this plan does not know of: once it has ended, there is another
             current.cancel.cancel();
+            return Ok(false);
         }
-        let Some(begun) = self.begin_or_stand(&work, digest).await? else { return Ok(()) };
+        let Some(begun) = self.begin_or_stand(&work, digest).await? else { return Ok(true) };
         let cancel = self.0.stop.child_token();
         let (applied, receiver) = watch::channel(false);
         let number = self.0.rollouts.begun.fetch_add(1, Ordering::Relaxed);
@@ -175,6 +180,7 @@ impl Reconciler {
         let (this, key) = (self.clone(), key.clone());
         self.0.tasks.spawn(async move {
             let (of, about) = (this.clone(), Arc::clone(&work));
+            let called_off = cancel.clone();
             let run = this.0.tasks.spawn(async move { of.run(newest, &begun, &cancel, &applied).await });
             if run.await.is_err() {
                 this.record_stopped(&about.environment, [&about.name], FAULT).await;
@@ -184,12 +190,17 @@ impl Reconciler {
                 all.remove(&key);
             }
             drop(all);
-            // what somebody changed meanwhile is healed now
-            this.hint_at_drift(&work);
+            if called_off.is_cancelled() {
+                // what it was called off for begins now
+                this.hint(Hint::at(&work.environment));
+            } else {
+                // what somebody changed meanwhile is healed now
+                this.hint_at_drift(&work);
+            }
             this.tell();
             this.0.rollouts.count.send_modify(|count| *count -= 1);
         });
-        Ok(())
+        Ok(true)
     }
 
     /// What begins, if anything does. What does not move on is recorded as such, and put back as it ran.
@@ -249,11 +260,7 @@ impl Reconciler {
         applied: &watch::Sender<bool>,
     ) {
         let work = &*Arc::clone(&newest.borrow());
-        let end = tokio::select! {
-            biased;
-            end = self.phases(newest, begun, applied) => end,
-            () = cancel.cancelled() => Ok(End::Superseded),
-        };
+        let end = self.phases(newest, begun, cancel, applied).await;
         let end = end.unwrap_or_else(|error| {
             End::Failed(Failure { step: "Apply", message: chain(&error), log: Vec::new(), platform: true })
         });
@@ -290,22 +297,21 @@ impl Reconciler {
         }
     }
 
+    /// A newer input ends it wherever it waits, and nowhere in the middle of a write.
     async fn phases(
         &self,
         mut newest: watch::Receiver<Arc<Work>>,
         begun: &Begun,
+        cancel: &CancellationToken,
         applied: &watch::Sender<bool>,
     ) -> Result<End, ReconcileError> {
         let mut work = Arc::clone(&newest.borrow_and_update());
-        if let Some(tag) = work.prepared.as_ref().and_then(Prepared::awaits) {
-            return self.await_image(&work, begun, tag).await;
-        }
-        if let Some(failure) = self.build(&work, begun).await? {
-            return Ok(End::Failed(failure));
-        }
-        for before in &work.unit.after {
-            if let Ok(name) = before.parse() {
-                self.0.rollouts.applied(&Self::state_key(&work.environment, &name)).await;
+        match cancel.run_until_cancelled(self.until_ready(&work, begun)).await {
+            None => return Ok(End::Superseded),
+            Some(ready) => {
+                if let Some(end) = ready? {
+                    return Ok(end);
+                }
             }
         }
         loop {
@@ -315,6 +321,7 @@ impl Reconciler {
             applied.send_replace(true);
             self.hint_at_drift(&work);
             tokio::select! {
+                () = cancel.cancelled() => return Ok(End::Superseded),
                 // what somebody changed or deleted meanwhile would be waited for in vain
                 Ok(()) = newest.changed() => work = Arc::clone(&newest.borrow_and_update()),
                 failure = self.wait_until_healthy(&work, begun) => match failure? {
@@ -327,6 +334,22 @@ impl Reconciler {
             return Ok(End::Failed(failure));
         }
         Ok(End::Live)
+    }
+
+    /// Until what it runs is there, and what it comes after is applied; or how it ended before.
+    async fn until_ready(&self, work: &Work, begun: &Begun) -> Result<Option<End>, ReconcileError> {
+        if let Some(tag) = work.prepared.as_ref().and_then(Prepared::awaits) {
+            return self.await_image(work, begun, tag).await.map(Some);
+        }
+        if let Some(failure) = self.build(work, begun).await? {
+            return Ok(Some(End::Failed(failure)));
+        }
+        for before in &work.unit.after {
+            if let Ok(name) = before.parse() {
+                self.0.rollouts.applied(&Self::state_key(&work.environment, &name)).await;
+            }
+        }
+        Ok(None)
     }
 
     /// Builds the artifact, unless it is there; every line goes to the log of the deployment.
@@ -397,9 +420,16 @@ impl Reconciler {
         self.step(begun, "Apply", "rollingOut").await?;
         let mut generated = work.good().map(|good| good.generated.clone()).unwrap_or_default();
         generated.extend(work.prepared.iter().flat_map(|prepared| prepared.service.generated.clone()));
-        let set = &work.handle.set;
-        cluster::secret::ensure_generated(set.cluster(), &work.environment.namespace, &generated).await?;
-        let changes = cluster::apply::apply(set, &work.unit, work.environment.preview.is_some()).await?;
+        let written = self.write(work, &generated).await;
+        let without = match &written {
+            Ok(changes) => changes.errors().any(|(_, error)| error.lacks_namespace()),
+            Err(error) => error.lacks_namespace(),
+        };
+        if without {
+            // what is held of it is gone with it: the next try begins with the namespace
+            self.lose_namespace(&work.environment).await;
+        }
+        let changes = written?;
         self.expect(work, &changes).await?;
         if changes.failed() {
             let message = errors(&changes);
@@ -414,6 +444,12 @@ impl Reconciler {
         );
         self.step_done(begun, "Apply", Some(&detail)).await?;
         Ok(None)
+    }
+
+    async fn write(&self, work: &Work, generated: &BTreeMap<String, u32>) -> Result<ChangeSet, ClusterError> {
+        let set = &work.handle.set;
+        cluster::secret::ensure_generated(set.cluster(), set.namespace(), generated).await?;
+        cluster::apply::apply(set, &work.unit, work.environment.preview.is_some()).await
     }
 
     /// Tells the watches what every applied object looks like now, so that a later difference is somebody else's.

@@ -1,11 +1,9 @@
 //! What the demo shows, told with the real program: pushes, mistakes, previews, releases, drift and kill -9.
 
+pub(crate) mod drift;
 mod verbs;
 pub(crate) mod world;
 
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use crate::program::{left_over, program, until};
@@ -22,8 +20,9 @@ async fn commits_go_live_and_mistakes_do_not() {
     services_come_and_go(&demo).await;
     an_emptied_config_stops_nothing(&demo).await;
     releases_are_commits(&demo).await;
-    drift_is_healed(&demo).await;
-    drift_is_healed_while_a_rollout_waits(&demo).await;
+    drift::is_healed(&demo).await;
+    drift::is_healed_while_a_rollout_waits(&demo).await;
+    drift::is_healed_where_a_namespace_was_deleted(&demo).await;
     demo.end();
 }
 
@@ -87,7 +86,7 @@ async fn services_come_and_go(demo: &Demo) {
     demo.git("config", &["push", "--quiet"]);
     until("its record is gone", async || demo.service("staging", "second").is_null()).await;
     assert_ne!(demo.get("second-shop-staging").await.0, 200);
-    assert_eq!(deployments(demo, "shop-staging").await.get_opt("second").await.unwrap(), None);
+    assert_eq!(drift::deployments(demo, "shop-staging").await.get_opt("second").await.unwrap(), None);
 }
 
 async fn an_emptied_config_stops_nothing(demo: &Demo) {
@@ -133,60 +132,6 @@ async fn releases_are_commits(demo: &Demo) {
     let changes = ["log", "-2", "--format=%s", "--", "projects/shop/environments/production/releases.yaml"];
     let log = demo.git("config", &changes);
     assert!(log.contains("web from staging to production") && log.contains("back to"), "{log}");
-}
-
-pub(crate) async fn deployments(demo: &Demo, namespace: &str) -> Api<Deployment> {
-    let clock = branchline::clock::Clock::system();
-    let path = demo.data.join("kubeconfig");
-    let cluster = branchline::cluster::connect::kubeconfig(&path, clock).await.unwrap();
-    Api::namespaced(cluster.client().clone(), namespace)
-}
-
-async fn drift_is_healed(demo: &Demo) {
-    let api = deployments(demo, "shop-staging").await;
-    let before = api.get("api").await.unwrap();
-    let replicas = before.spec.unwrap().replicas;
-    let patch = Patch::Merge(json!({"spec": {"replicas": 3}}));
-    api.patch("api", &PatchParams::default(), &patch).await.unwrap();
-    until("the scale is healed", async || api.get("api").await.unwrap().spec.unwrap().replicas == replicas)
-        .await;
-    api.delete("api", &DeleteParams::default()).await.unwrap();
-    until("the deletion is healed", async || {
-        let made = api.get_opt("api").await.unwrap();
-        made.is_some_and(|made| made.metadata.uid != before.metadata.uid)
-    })
-    .await;
-    until("it serves again", async || demo.get("api-shop-staging").await.0 == 200).await;
-    until("it is live again", async || {
-        demo.service("staging", "api")["state"] == "live" && demo.status()["busy"] == false
-    })
-    .await;
-}
-
-async fn drift_is_healed_while_a_rollout_waits(demo: &Demo) {
-    let api = deployments(demo, "shop-staging").await;
-    let before = api.get("api").await.unwrap();
-    let main = std::fs::read_to_string(demo.work("api").join("main.rs")).unwrap();
-    let listen = "let listener =";
-    let slow = main.replacen(listen, &format!("thread::sleep(Duration::from_secs(5));\n    {listen}"), 1);
-    assert_ne!(main, slow);
-    demo.push("api", "main.rs", &slow);
-    until("its rollout waits", async || {
-        api.get("api").await.unwrap().metadata.generation != before.metadata.generation
-    })
-    .await;
-    api.delete("api", &DeleteParams::default()).await.unwrap();
-    until("the deployment is back", async || {
-        let made = api.get_opt("api").await.unwrap();
-        made.is_some_and(|made| made.metadata.uid != before.metadata.uid)
-    })
-    .await;
-    until("the rollout ends well", async || {
-        let row = demo.service("staging", "api");
-        row["state"] == "live" && row["problem"].is_null() && demo.status()["busy"] == false
-    })
-    .await;
-    demo.revert("api");
 }
 
 #[tokio::test(flavor = "multi_thread")]

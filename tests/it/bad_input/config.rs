@@ -62,7 +62,7 @@ async fn what_is_broken_comes_back_after_a_restart(demo: Demo) -> Demo {
     .await;
     is_told(&demo, "web", "web.yaml:1:1: a tab").await;
     is_told(&demo, "api", "90-more.yaml.hbs:1:").await;
-    let api = crate::demo::deployments(&demo, "shop-staging").await;
+    let api = crate::demo::drift::deployments(&demo, "shop-staging").await;
     let before = api.get("web").await.unwrap().metadata.uid;
     api.delete("web", &DeleteParams::default()).await.unwrap();
     until("what ran is put back", async || {
@@ -130,7 +130,7 @@ async fn hostile_values_stay_values(demo: &Demo) {
             "env": {"API_URL": "${{ services.api.url }}", "HOSTILE": hostile.replace("${{", "$${{")}},
     });
     let revision = demo.push("config", "projects/shop/services/worker.yaml", &text.to_string());
-    let api = crate::demo::deployments(demo, "shop-staging").await;
+    let api = crate::demo::drift::deployments(demo, "shop-staging").await;
     until("the value is there, whole and alone", async || {
         let worker = serde_json::to_value(api.get("worker").await.unwrap()).unwrap();
         let env = worker["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap();
