@@ -45,6 +45,8 @@ cluster:
 node:
     BRANCHLINE_TEST_REQUIRE=kubernetes,node,http-backend cargo test --test it cluster_node
 
-# The image, with the engine of DOCKER_HOST
+# The image, with the engine of DOCKER_HOST (its build reaches the crates as this machine does), held against what it
+# promises
 image TAG="branchline:dev":
-    docker build --tag {{TAG}} .
+    docker build --network host --tag {{TAG}} --build-arg REVISION="$(git rev-parse HEAD)" --build-arg CREATED="$(date -u +%Y-%m-%dT%H:%M:%SZ)" .
+    bash tests/image/run {{TAG}}

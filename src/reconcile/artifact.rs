@@ -89,11 +89,20 @@ impl Reconciler {
         if let Some(digest) = self.known_digest(&key, image, run.revision.as_ref()).await {
             return by(&image.at(&digest), Some(image.clone()));
         }
-        // one that may not be used is refused in the words of the policy, and its registry is never asked
-        let allowed = rules(snapshot, environment, service);
-        if !allowed.is_ok_and(|rules| rules.registries.allow(image.as_str())) {
+        if !may_be_asked_for(snapshot, environment, service, image) {
             return by(image, None);
         }
         Artifact { image: None, order: None, tag: Some(image.clone()) }
     }
+}
+
+/// Whether the registry of an image may be asked: one that may not be used is refused in the words of the policy, and
+/// its registry never hears of it.
+pub(super) fn may_be_asked_for(
+    snapshot: &Snapshot,
+    environment: &Environment,
+    service: &Service,
+    image: &ImageRef,
+) -> bool {
+    rules(snapshot, environment, service).is_ok_and(|rules| rules.registries.allow(image.as_str()))
 }

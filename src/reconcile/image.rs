@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::artifact::may_be_asked_for;
 use super::record::{Begun, Failure};
 use super::rollout::{End, Key, Work};
 use super::{Hint, ReconcileError, Reconciler, chain};
@@ -141,9 +142,14 @@ impl Reconciler {
     pub(super) fn look_up(&self, environment: &Environment, service: &Service) {
         let Some(run) = service.run() else { return };
         let ArtifactSource::Image(tag) = &run.artifact else { return };
+        let snapshot = self.0.snapshot.borrow().clone();
         let pinned = run.release.as_ref().is_some_and(|release| release.digest.is_some());
+        let by_tag = !pinned && tag.digest().is_none();
         let key = Self::state_key(environment, &service.name);
-        if pinned || tag.digest().is_some() || !self.0.images.asked().insert(key.clone()) {
+        if !by_tag
+            || !may_be_asked_for(&snapshot, environment, service, tag)
+            || !self.0.images.asked().insert(key.clone())
+        {
             return;
         }
         let (this, tag, revision) = (self.clone(), tag.clone(), run.revision.clone());
