@@ -21,7 +21,7 @@ pub use host::Hosts;
 pub use lookup::{Found, Lookup, LookupKey, lookups};
 use memory::Making;
 pub use memory::Memory;
-pub use preview::{PullRequest, environment_name, former, refused};
+pub use preview::{PullRequest, environment_name, former, refused, vanished};
 
 use crate::config::environment::{Follow, Release};
 use crate::config::root::ClusterType;

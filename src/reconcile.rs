@@ -460,6 +460,18 @@ impl Reconciler {
         self.hint(Hint::Everything);
     }
 
+    /// Whether somebody said yes to a plan, and to the config as it is.
+    fn is_approved(&self, plan: crate::hash::ContentHash, snapshot: &Snapshot) -> bool {
+        let approvals = self.0.approvals.lock().expect("no holder of this lock panics");
+        approvals.get(&plan) == Some(&snapshot.config_revision)
+    }
+
+    /// Lets a plan through that a word which was given already covers.
+    fn let_through(&self, plan: crate::hash::ContentHash, snapshot: &Snapshot) {
+        let mut approvals = self.0.approvals.lock().expect("no holder of this lock panics");
+        approvals.insert(plan, snapshot.config_revision.clone());
+    }
+
     /// Waits until no hint is unserved, no environment is being attempted, no rollout runs and all is told.
     pub async fn idle(&self) {
         let mut busy = self.0.busy.subscribe();

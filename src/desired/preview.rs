@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::lookup::{Found, LookupKey};
-use super::{Environment, Inputs, Making, Memory, Runtime, Wanted, empty};
+use super::{Environment, Follow, Inputs, Making, Memory, Runtime, Wanted, empty};
 use crate::config::root::ClusterType;
 use crate::config::{Effective, Project};
 use crate::name::{
@@ -80,6 +80,36 @@ pub fn former(
         broken: BTreeMap::new(),
         ..Environment::clone(base)
     })
+}
+
+/// An environment that left the configuration, in the namespace that it has by its name, and nothing in it.
+///
+/// # Panics
+/// Never: what `k8s_name` makes is a namespace.
+#[must_use]
+pub fn vanished(
+    project: &ProjectName,
+    name: &EnvironmentName,
+    cluster: (String, ClusterType),
+    embedded: Runtime,
+) -> Environment {
+    let namespace = k8s_name(&[project.as_str(), name.as_str()], LABEL);
+    Environment {
+        project: project.clone(),
+        name: name.clone(),
+        namespace: namespace.parse().expect("k8s_name makes only namespaces"),
+        runtime: if cluster.1 == ClusterType::Embedded { embedded } else { Runtime::Cluster },
+        cluster,
+        protected: false,
+        follow: Follow::Branch,
+        prune: true,
+        self_heal: false,
+        preview: None,
+        members: BTreeSet::new(),
+        services: BTreeMap::new(),
+        broken: BTreeMap::new(),
+        absence_is_proven: true,
+    }
 }
 
 /// Why the rules of a project give a pull request no preview, in a clause; nothing where they give one.

@@ -171,7 +171,7 @@ impl Reconciler {
     }
 
     /// Says whether all of it has begun.
-    async fn try_attempt(
+    pub(super) async fn try_attempt(
         &self,
         snapshot: &Snapshot,
         environment: &Arc<Environment>,
@@ -287,9 +287,9 @@ impl Reconciler {
             schema: Schema::builtin(),
             brake: &brake,
         })?;
-        let approved = self.0.approvals.lock().expect("no holder of this lock panics").get(&plan.id)
-            == Some(&snapshot.config_revision);
-        if approved && let Verdict::Held(_) = plan.verdict {
+        if self.is_approved(plan.id, snapshot)
+            && let Verdict::Held(_) = plan.verdict
+        {
             let brake = Brake { approved: Some(plan.id), ..brake };
             plan = plan::plan(&plan::Request {
                 scope: &scope,

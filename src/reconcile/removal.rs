@@ -1,6 +1,7 @@
 //! What should no longer exist, found by its records: whoever closed a pull request while nobody looked is served too.
 //!
-//! Previews go once two complete listings lack their pull request. Any other environment is held, and nothing stops.
+//! Previews go once two complete listings lack their pull request. Any other environment is held until somebody says
+//! that it may go, and nothing stops.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +12,9 @@ use super::attempt::Planned;
 use super::record::Record;
 use super::{Hint, ReconcileError, Reconciler, Snapshot, chain};
 use crate::cluster::{self, Outcome, prune};
+use crate::config::root::ClusterType;
 use crate::desired::{self, Environment};
+use crate::hash::Hasher;
 use crate::name::{EnvironmentName, ProjectName, ServiceName};
 use crate::plan::{ENVIRONMENT_UNIT, Plan};
 
@@ -80,6 +83,7 @@ impl Reconciler {
         self.remove_preview(now, &Arc::new(environment), services).await
     }
 
+    /// Holds an environment that left the configuration, until somebody says that it may go.
     async fn hold(
         &self,
         now: &Snapshot,
@@ -87,15 +91,23 @@ impl Reconciler {
         name: &EnvironmentName,
         services: &[Gone],
     ) -> Result<(), ReconcileError> {
+        let id = Hasher::new("vanished").text(project.as_str()).text(name.as_str()).finish();
+        let proven = now.config.absence_is_proven(project);
+        if proven && self.is_approved(id, now) {
+            return self.remove_vanished(now, project, name, services).await;
+        }
         let what = if now.config.projects.contains_key(project) { "environment" } else { "project" };
         let services: Vec<_> = services.iter().map(|(service, _)| service).collect();
         let reason = format!("the {what} is no longer in the configuration");
-        let held = json!({"services": services, "reasons": [reason]}).to_string().into_bytes();
+        // what cannot all be read cannot be approved away
+        let plan = proven.then_some(id);
+        let held = json!({"plan": plan, "services": services, "reasons": [reason]}).to_string().into_bytes();
         let key = format!("{project}/{name}");
         if self.store().get("held", &key).await?.as_deref() == Some(held.as_slice()) {
             return Ok(());
         }
         self.store().put("held", &key, &held).await?;
+        let way = plan.map(|plan| format!(": `branchline approve {}`", plan.short())).unwrap_or_default();
         let event = crate::store::NewEvent {
             project: project.to_string(),
             environment: Some(name.to_string()),
@@ -103,9 +115,48 @@ impl Reconciler {
             time: self.0.parts.clock.now(),
             kind: "held".to_owned(),
             actor: None,
-            message: format!("The {what} left the configuration; its removal is held and nothing stops"),
+            message: format!("The {what} left the configuration; its removal is held and nothing stops{way}"),
         };
         self.store().add_event(event).await?;
+        Ok(())
+    }
+
+    /// Prunes what an environment that left the configuration still has. Its namespace stays, with the volumes in it.
+    async fn remove_vanished(
+        &self,
+        now: &Snapshot,
+        project: &ProjectName,
+        name: &EnvironmentName,
+        services: &[Gone],
+    ) -> Result<(), ReconcileError> {
+        // nothing says any more where it was: on one of the clusters that are known
+        let mut clusters: BTreeMap<String, ClusterType> =
+            now.environments.iter().map(|environment| environment.cluster.clone()).collect();
+        clusters.extend(now.config.clusters.iter().map(|(name, known)| (name.to_string(), known.spec.kind)));
+        if clusters.is_empty() {
+            clusters.insert("embedded".to_owned(), ClusterType::Embedded);
+        }
+        let mut empty = Vec::new();
+        for cluster in clusters {
+            let environment = Arc::new(desired::vanished(project, name, cluster, self.0.parts.embedded));
+            if self.handle(&environment).await?.set.units().is_empty() {
+                for (service, record) in services {
+                    let live = record.row.live_deployment.as_deref().unwrap_or_default();
+                    empty.push((Arc::clone(&environment), service, live));
+                }
+                continue;
+            }
+            let Planned { plan, .. } = self.plan_environment(now, &environment).await?;
+            // the word was given for all of it
+            self.let_through(plan.id, now);
+            self.try_attempt(now, &environment).await?;
+            return Ok(());
+        }
+        // every cluster was asked, and none has anything of it
+        for (environment, service, live) in empty {
+            self.forget(&environment, service, live).await?;
+        }
+        self.store().remove("held", &format!("{project}/{name}")).await?;
         Ok(())
     }
 

@@ -4,6 +4,7 @@ pub(crate) mod drift;
 mod verbs;
 pub(crate) mod world;
 
+use kube::api::ListParams;
 use serde_json::json;
 
 use crate::program::{left_over, program, until};
@@ -19,6 +20,7 @@ async fn commits_go_live_and_mistakes_do_not() {
     broken_code_leaves_the_old_version_serving(&demo).await;
     services_come_and_go(&demo).await;
     an_emptied_config_stops_nothing(&demo).await;
+    an_environment_goes_once_somebody_says_so(&demo).await;
     releases_are_commits(&demo).await;
     drift::is_healed(&demo).await;
     drift::is_healed_while_a_rollout_waits(&demo).await;
@@ -111,6 +113,40 @@ async fn an_emptied_config_stops_nothing(demo: &Demo) {
     let page = "<!doctype html>\n<title>After</title>\n";
     demo.push("web", "index.html", page);
     until("commits go on", async || demo.get("web-shop-staging").await.1 == page).await;
+}
+
+async fn an_environment_goes_once_somebody_says_so(demo: &Demo) {
+    let file = "projects/shop/environments/extra/environment.yaml";
+    let extra =
+        "apiVersion: branchline.dev/v1\nkind: Environment\nmetadata: {name: extra}\nspec: {follow: branch}\n";
+    demo.push("config", file, extra);
+    until("it serves", async || demo.get("web-shop-extra").await.0 == 200).await;
+    until("all is live", async || demo.status()["busy"] == false).await;
+    demo.git("config", &["rm", "--quiet", file]);
+    demo.git("config", &["commit", "--quiet", "--message", "no extra"]);
+    demo.git("config", &["push", "--quiet"]);
+    until("its removal is held", async || demo.status()["held"][0]["environment"] == "extra").await;
+    assert_eq!(demo.get("web-shop-extra").await.0, 200, "nothing stops");
+    let plan = demo.status()["held"][0]["plan"].as_str().unwrap().to_owned();
+    let (said, well) = demo.run(&["approve", &plan[..12]]);
+    assert!(well, "{said}");
+    until("its records are gone", async || {
+        let status = demo.status();
+        let mut rows = status["services"].as_array().unwrap().iter();
+        status["held"] == json!([]) && rows.all(|row| row["environment"] != "extra")
+    })
+    .await;
+    assert_ne!(demo.get("web-shop-extra").await.0, 200);
+    assert!(
+        drift::deployments(demo, "shop-extra")
+            .await
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+    assert_eq!(demo.get("web-shop-staging").await.0, 200);
 }
 
 async fn releases_are_commits(demo: &Demo) {

@@ -155,7 +155,9 @@ impl Demo {
     /// Writes a file of a working clone, commits and pushes it; gives the revision.
     pub(crate) fn push(&self, name: &str, file: &str, content: &str) -> String {
         self.git(name, &["pull", "--quiet", "--ff-only"]);
-        std::fs::write(self.work(name).join(file), content).unwrap();
+        let path = self.work(name).join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
         self.git(name, &["add", "--all"]);
         self.git(name, &["commit", "--quiet", "--message", &format!("change {file}")]);
         self.git(name, &["push", "--quiet"]);
