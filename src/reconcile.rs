@@ -226,9 +226,6 @@ impl Part<'_> {
 /// Why a survey or an attempt could not be made. What runs is left as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
-    /// The forge does not say where the config repository is cloned from.
-    #[error("the forge does not say where the config repository is cloned from: {0}")]
-    Forge(String),
     /// A repository cannot be read.
     #[error("a repository cannot be read")]
     Source(#[from] SourceError),
@@ -452,11 +449,8 @@ impl Reconciler {
     /// # Panics
     /// When another thread panicked while it held the list.
     pub fn approve(&self, plan: crate::hash::ContentHash) {
-        let revision = self.0.snapshot.borrow().config_revision.clone();
-        let mut approvals = self.0.approvals.lock().expect("no holder of this lock panics");
-        approvals.retain(|_, of| *of == revision);
-        approvals.insert(plan, revision);
-        drop(approvals);
+        let snapshot = self.0.snapshot.borrow().clone();
+        self.let_through(plan, &snapshot);
         self.hint(Hint::Everything);
     }
 
@@ -466,9 +460,10 @@ impl Reconciler {
         approvals.get(&plan) == Some(&snapshot.config_revision)
     }
 
-    /// Lets a plan through that a word which was given already covers.
+    /// Lets a plan through, made of the config as it is. What was said of another config is void.
     fn let_through(&self, plan: crate::hash::ContentHash, snapshot: &Snapshot) {
         let mut approvals = self.0.approvals.lock().expect("no holder of this lock panics");
+        approvals.retain(|_, of| *of == snapshot.config_revision);
         approvals.insert(plan, snapshot.config_revision.clone());
     }
 

@@ -97,15 +97,11 @@ impl Reconciler {
         self.put_record(&Self::state_key(environment, service), change).await
     }
     /// Begins a rollout where there is something to do. Takes up a deployment that an earlier process left.
-    pub(super) async fn begin(
-        &self,
-        work: &Work,
-        digest: Option<ContentHash>,
-    ) -> Result<Option<Begun>, ReconcileError> {
+    pub(super) async fn begin(&self, work: &Work) -> Result<Option<Begun>, ReconcileError> {
         let record = self.record(&Self::state_key(&work.environment, &work.name)).await?;
         let known = record.as_ref().map(|record| record.detail.clone()).unwrap_or_default();
         let live = record.and_then(|record| record.row.live_deployment.clone());
-        let Some(digest) = digest else {
+        let Some(digest) = work.digest() else {
             let id = live.unwrap_or_default();
             if work.unit.gone && work.unit.changes() {
                 return Ok(Some(Begun::new(id)));
@@ -332,7 +328,7 @@ fn artifact_of(work: &Work) -> Option<Value> {
     Some(json!({"image": image}))
 }
 
-fn repo_of(service: &Service) -> Option<String> {
+pub(super) fn repo_of(service: &Service) -> Option<String> {
     service.effective.spec.source.as_ref()?.repo.clone()
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 pub use self::pin::{PinRequest, Pinned};
 use super::Reconciler;
-use super::record::Record;
+use super::record::{Record, repo_of};
 use crate::config::environment::{Follow, Release};
 use crate::config::project::Requirement;
 use crate::hash::ContentHash;
@@ -170,8 +170,7 @@ impl Reconciler {
         let found = snapshot
             .environment(project.as_str(), environment.as_str())
             .ok_or_else(|| no_environment(project, environment))?;
-        let repo =
-            found.services.get(service).and_then(|service| service.effective.spec.source.clone()?.repo);
+        let repo = found.services.get(service).and_then(|service| repo_of(service));
         let Some(url) = repo.and_then(|repo| self.address(&repo).ok()) else {
             return Err(ReleaseError::NotNow(format!(
                 "`{service}` has no repository that could be read, so no revision of it can be pinned; hint: \

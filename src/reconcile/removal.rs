@@ -136,25 +136,21 @@ impl Reconciler {
         if clusters.is_empty() {
             clusters.insert("embedded".to_owned(), ClusterType::Embedded);
         }
-        let mut empty = Vec::new();
-        for cluster in clusters {
-            let environment = Arc::new(desired::vanished(project, name, cluster, self.0.parts.embedded));
-            if self.handle(&environment).await?.set.units().is_empty() {
-                for (service, record) in services {
-                    let live = record.row.live_deployment.as_deref().unwrap_or_default();
-                    empty.push((Arc::clone(&environment), service, live));
-                }
+        let at = |cluster| Arc::new(desired::vanished(project, name, cluster, self.0.parts.embedded));
+        let environments: Vec<_> = clusters.into_iter().map(at).collect();
+        for environment in &environments {
+            if self.handle(environment).await?.set.units().is_empty() {
                 continue;
             }
-            let Planned { plan, .. } = self.plan_environment(now, &environment).await?;
+            let Planned { plan, .. } = self.plan_environment(now, environment).await?;
             // the word was given for all of it
             self.let_through(plan.id, now);
-            self.try_attempt(now, &environment).await?;
+            self.try_attempt(now, environment).await?;
             return Ok(());
         }
         // every cluster was asked, and none has anything of it
-        for (environment, service, live) in empty {
-            self.forget(&environment, service, live).await?;
+        if let Some(environment) = environments.first() {
+            self.forget_services(environment, services).await?;
         }
         self.store().remove("held", &format!("{project}/{name}")).await?;
         Ok(())
@@ -176,13 +172,22 @@ impl Reconciler {
         }
         let outcome = prune::namespace(&handle.set).await?;
         self.close_handle(environment).await;
-        for (name, record) in services {
-            let live = record.row.live_deployment.as_deref().unwrap_or_default();
-            self.forget(environment, name, live).await?;
-        }
+        self.forget_services(environment, services).await?;
         if outcome == Outcome::Pruned {
             let message = "The pull request is closed and its preview was removed";
             self.event(environment, None, "removed", message).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget_services(
+        &self,
+        environment: &Environment,
+        services: &[Gone],
+    ) -> Result<(), ReconcileError> {
+        for (name, record) in services {
+            let live = record.row.live_deployment.as_deref().unwrap_or_default();
+            self.forget(environment, name, live).await?;
         }
         Ok(())
     }
@@ -202,8 +207,7 @@ impl Reconciler {
                 || plan.unit(service.as_str()).is_some();
             let runs = self.0.rollouts.runs(&Self::state_key(environment, &service)).await;
             if !known && !runs {
-                let live = record.row.live_deployment.as_deref().unwrap_or_default();
-                self.forget(environment, &service, live).await?;
+                self.forget_services(environment, &[(service, record)]).await?;
             }
         }
         Ok(())

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, watch};
@@ -51,7 +50,7 @@ impl Work {
     }
 
     /// Hash of everything that goes in: of the last good state, where the service is put back from it.
-    fn digest(&self) -> Option<ContentHash> {
+    pub(super) fn digest(&self) -> Option<ContentHash> {
         self.good().map(|good| good.digest).or(self.prepared.as_ref().map(|prepared| prepared.digest))
     }
 
@@ -65,13 +64,10 @@ impl Work {
 #[derive(Default)]
 pub(super) struct Running {
     all: Mutex<BTreeMap<Key, Current>>,
-    begun: AtomicU64,
     count: watch::Sender<usize>,
 }
 
 struct Current {
-    /// Which rollout of this process it is.
-    number: u64,
     digest: Option<ContentHash>,
     gone: bool,
     cancel: CancellationToken,
@@ -132,11 +128,10 @@ impl Reconciler {
     /// Starts the rollout of a service where it has something to do; calls off one for an older input.
     /// Says whether that is done: not while the other comes to its end.
     pub(super) async fn roll_out(&self, work: Work) -> Result<bool, ReconcileError> {
-        let digest = work.digest();
         self.abandon(&work).await?;
         let key = Self::state_key(&work.environment, &work.name);
         let wish = work.prepared.as_ref().map(Prepared::wish);
-        if !self.begin_rollout(&key, digest, work).await? {
+        if !self.begin_rollout(&key, work).await? {
             return Ok(false);
         }
         // only now: whoever reads it finds what was begun for it
@@ -148,13 +143,8 @@ impl Reconciler {
         Ok(true)
     }
 
-    async fn begin_rollout(
-        &self,
-        key: &Key,
-        digest: Option<ContentHash>,
-        work: Work,
-    ) -> Result<bool, ReconcileError> {
-        let gone = work.unit.gone;
+    async fn begin_rollout(&self, key: &Key, work: Work) -> Result<bool, ReconcileError> {
+        let (digest, gone) = (work.digest(), work.unit.gone);
         let mut all = self.0.rollouts.all.lock().await;
         if let Some(current) = all.get(key) {
             if current.digest == digest && current.gone == gone && !current.cancel.is_cancelled() {
@@ -167,13 +157,12 @@ impl Reconciler {
             current.cancel.cancel();
             return Ok(false);
         }
-        let Some(begun) = self.begin_or_stand(&work, digest).await? else { return Ok(true) };
+        let Some(begun) = self.begin_or_stand(&work).await? else { return Ok(true) };
         let cancel = self.0.stop.child_token();
         let (applied, receiver) = watch::channel(false);
-        let number = self.0.rollouts.begun.fetch_add(1, Ordering::Relaxed);
         let work = Arc::new(work);
         let (again, newest) = watch::channel(Arc::clone(&work));
-        let current = Current { number, digest, gone, cancel: cancel.clone(), applied: receiver, again };
+        let current = Current { digest, gone, cancel: cancel.clone(), applied: receiver, again };
         all.insert(key.clone(), current);
         self.0.rollouts.count.send_modify(|count| *count += 1);
         drop(all);
@@ -185,11 +174,7 @@ impl Reconciler {
             if run.await.is_err() {
                 this.record_stopped(&about.environment, [&about.name], FAULT).await;
             }
-            let mut all = this.0.rollouts.all.lock().await;
-            if all.get(&key).is_some_and(|current| current.number == number) {
-                all.remove(&key);
-            }
-            drop(all);
+            this.0.rollouts.all.lock().await.remove(&key);
             if called_off.is_cancelled() {
                 // what it was called off for begins now
                 this.hint(Hint::at(&work.environment));
@@ -204,11 +189,7 @@ impl Reconciler {
     }
 
     /// What begins, if anything does. What does not move on is recorded as such, and put back as it ran.
-    async fn begin_or_stand(
-        &self,
-        work: &Work,
-        digest: Option<ContentHash>,
-    ) -> Result<Option<Begun>, ReconcileError> {
+    async fn begin_or_stand(&self, work: &Work) -> Result<Option<Begun>, ReconcileError> {
         let awaits = work.prepared.as_ref().is_some_and(|prepared| prepared.awaits().is_some());
         if work.unit.broken.is_some() && !awaits {
             match &work.prepared {
@@ -226,7 +207,7 @@ impl Reconciler {
         if work.unit.changes() && self.pauses(work) {
             return Ok(None);
         }
-        let begun = self.begin(work, digest).await?;
+        let begun = self.begin(work).await?;
         if let Some(prepared) = work.prepared.as_ref().filter(|_| awaits && begun.is_none()) {
             self.look_up(&work.environment, &prepared.service);
         }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row, SqliteConnection};
 
-use super::rows::{maybe_time, time};
+use super::rows::{maybe_time, revisions, time};
 use super::{Store, StoreError, micros};
 
 /// By which way a commit is known that a deployment reports on.
@@ -82,8 +82,7 @@ impl Store {
     /// # Errors
     /// The store itself fails.
     pub async fn commits(&self, prefix: &str, limit: u32) -> Result<Vec<SeenCommit>, StoreError> {
-        // A range, unlike LIKE, uses the index; `g` follows every hexadecimal digit.
-        let (from, to) = (prefix.to_owned(), format!("{prefix}g"));
+        let (from, to) = revisions(prefix);
         self.read("listing commits", move |c| {
             Box::pin(async move {
                 sqlx::query_as(

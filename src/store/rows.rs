@@ -1,4 +1,4 @@
-//! Times and JSON in a row.
+//! Times and JSON in a row, and the bounds of those that are asked for.
 
 use jiff::Timestamp;
 use sqlx::Row;
@@ -22,6 +22,12 @@ pub(super) fn maybe_json(row: &SqliteRow, column: &str) -> sqlx::Result<Option<s
 /// Reads `text` as the JSON of `column`.
 pub(super) fn json(column: &str, text: &str) -> sqlx::Result<serde_json::Value> {
     serde_json::from_str(text).map_err(|source| undecodable(column, source))
+}
+
+/// The bounds of the revisions that begin with a prefix: from the first to before the second. A range, unlike LIKE, uses
+/// the index; `g` follows every hexadecimal digit.
+pub(super) fn revisions(prefix: &str) -> (String, String) {
+    (prefix.to_owned(), format!("{prefix}g"))
 }
 
 fn decoded(column: &str, micros: i64) -> sqlx::Result<Timestamp> {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row, SqliteConnection};
 
-use super::rows::time;
+use super::rows::{revisions, time};
 use super::{Store, StoreError, micros};
 
 /// What became of a revision in one service of one environment.
@@ -42,8 +42,7 @@ impl Store {
     /// # Errors
     /// The store itself fails.
     pub async fn verdicts(&self, prefix: &str, limit: u32) -> Result<Vec<Verdict>, StoreError> {
-        // A range, unlike LIKE, uses the index; `g` follows every hexadecimal digit.
-        let (from, to) = (prefix.to_owned(), format!("{prefix}g"));
+        let (from, to) = revisions(prefix);
         self.read("reading verdicts", |c| {
             Box::pin(async move {
                 sqlx::query_as(
