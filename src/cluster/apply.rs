@@ -2,7 +2,7 @@
 //!
 //! One changed object costs one request: the PATCH carries the UID that we know as its precondition, its answer is
 //! the new live state, and conflicts are only looked into when there are any. An object that we do not know yet is
-//! looked at first, so that nothing of others is ever adopted.
+//! looked at first, or many of them by one list, so that nothing of others is ever adopted.
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -208,6 +208,7 @@ impl Run<'_> {
         }
         let live = match known {
             Some(_) => None,
+            None if self.set.is_absent(&step.key) => None,
             None => cluster.find(&path, &what, METADATA).await?,
         };
         if let Some(live) = &live

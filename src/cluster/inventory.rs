@@ -7,18 +7,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Method;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::request::{Call, JSON, MERGE};
+use super::request::{Call, JSON, MERGE, METADATA, METADATA_LIST};
 use super::{Cluster, ClusterError};
 use crate::name::Namespace;
-use crate::plan::{FIELD_MANAGER, Held};
+use crate::plan::{Action, FIELD_MANAGER, Held, Plan};
 use crate::render::manifest::ObjectKey;
 
 /// The parent's name.
@@ -33,6 +35,10 @@ const TOOLING_KEY: &str = "applyset.kubernetes.io/tooling";
 const KINDS: &str = "applyset.kubernetes.io/contains-group-kinds";
 /// How often a write is tried against somebody else's.
 const TRIES: u32 = 5;
+/// From how many new objects of a kind on one list of it is cheaper than a look at each.
+const MANY: usize = 8;
+/// How long such a list is believed; what appears meanwhile is noticed, and let go of, when it is applied onto.
+const LATELY: Duration = Duration::from_secs(30);
 
 /// What is known of one object that we applied.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +89,15 @@ pub struct ApplySet {
     id: String,
     written: tokio::sync::Mutex<Written>,
     state: Mutex<State>,
+    around: Mutex<Option<Around>>,
+}
+
+/// What stands in the namespace, whoever made it: so that many new objects need not be looked for one by one.
+#[derive(Debug)]
+struct Around {
+    at: Timestamp,
+    /// The names of every object of these kinds, by API group and kind.
+    names: BTreeMap<(String, String), BTreeSet<String>>,
 }
 
 /// How the parent stands in the cluster.
@@ -156,6 +171,7 @@ impl ApplySet {
             instance: instance.to_owned(),
             written: tokio::sync::Mutex::default(),
             state: Mutex::default(),
+            around: Mutex::default(),
         };
         let mut written = set.written.lock().await;
         if let Some(parent) = set.read(&mut written).await? {
@@ -232,6 +248,42 @@ impl ApplySet {
             .map(|kind| kind.split_once('.').unwrap_or((kind, "")))
             .map(|(kind, group)| (group.to_owned(), kind.to_owned()))
             .collect()
+    }
+
+    /// Lists the kinds of which a plan makes many objects, by their metadata. For a while an object that no list held
+    /// is known not to be there.
+    ///
+    /// # Errors
+    /// When a list cannot be read completely.
+    pub async fn look_around(&self, plan: &Plan) -> Result<(), ClusterError> {
+        let steps = plan.units.iter().flat_map(|unit| &unit.steps);
+        let new = steps.filter(|step| step.action == Action::Create && is_namespaced(&step.key));
+        let mut many: BTreeMap<(&str, &str), (&str, usize)> = BTreeMap::new();
+        for manifest in new.filter_map(|step| step.manifest.as_ref()) {
+            let (group, kind) = (manifest.key().group.as_str(), manifest.kind());
+            many.entry((group, kind)).or_insert((manifest.api_version(), 0)).1 += 1;
+        }
+        many.retain(|_, (_, count)| *count >= MANY);
+        let now = self.cluster.clock().now();
+        let lists = many.into_iter().map(|((group, kind), (api, _))| async move {
+            let path = self.cluster.resource(api, kind).await?.collection(Some(self.namespace.as_str()));
+            let found = self.cluster.list(&path, kind, METADATA_LIST).await?;
+            let name = |item: &Value| item["metadata"]["name"].as_str().map(str::to_owned);
+            let names = found.iter().filter_map(name).collect();
+            Ok::<_, ClusterError>(((group.to_owned(), kind.to_owned()), names))
+        });
+        let names = futures::future::try_join_all(lists).await?.into_iter().collect();
+        *self.around() = Some(Around { at: now, names });
+        Ok(())
+    }
+
+    /// Whether a list that was read lately says that an object is not there.
+    pub(super) fn is_absent(&self, key: &ObjectKey) -> bool {
+        let around = self.around();
+        let now = self.cluster.clock().now();
+        let fresh = around.as_ref().filter(|around| now.duration_since(around.at).unsigned_abs() < LATELY);
+        let names = fresh.and_then(|around| around.names.get(&(key.group.clone(), key.kind.clone())));
+        names.is_some_and(|names| !names.contains(&key.name))
     }
 
     /// Writes down objects before they are applied. Costs no request when all are written down already.
@@ -315,6 +367,10 @@ impl ApplySet {
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().expect("no holder of this lock panics")
+    }
+
+    fn around(&self) -> std::sync::MutexGuard<'_, Option<Around>> {
+        self.around.lock().expect("no holder of this lock panics")
     }
 
     fn kinds_of_records(&self) -> BTreeSet<String> {
@@ -415,7 +471,7 @@ impl ApplySet {
             let path = path.trim_end_matches(PARENT).trim_end_matches('/');
             let body = serde_json::to_vec(&self.parent(&all)).expect("JSON values can always be written");
             let path = format!("{path}?fieldManager={FIELD_MANAGER}");
-            let call = Call { what: &what, method, path, accept: JSON, content_type: JSON, body };
+            let call = Call { what: &what, method, path, accept: METADATA, content_type: JSON, body };
             let made = self.cluster.call(call).await?;
             written.kinds = all;
             return Ok(made);
@@ -429,7 +485,9 @@ impl ApplySet {
         let data: Map<String, Value> = dirty.iter().map(|unit| (unit.clone(), self.text(unit))).collect();
         let body = json!({"metadata": metadata, "data": data}).to_string().into_bytes();
         let path = format!("{}?fieldManager={FIELD_MANAGER}", self.path());
-        let call = Call { what: &what, method: Method::PATCH, path, accept: JSON, content_type: MERGE, body };
+        // the answer with all records in it would be read for its version alone
+        let (accept, method) = (METADATA, Method::PATCH);
+        let call = Call { what: &what, method, path, accept, content_type: MERGE, body };
         let parent = self.cluster.call(call).await?;
         written.kinds = kinds;
         Ok(parent)

@@ -18,7 +18,7 @@ use kube::api::{Api, ApiResource, DynamicObject, PartialObjectMeta};
 use kube::core::GroupVersionKind;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -109,9 +109,37 @@ struct Inner {
     stop: CancellationToken,
     events: mpsc::Sender<Event>,
     running: Mutex<BTreeSet<(String, String)>>,
-    objects: Mutex<BTreeMap<ObjectKey, Seen>>,
+    /// Kinds, by group and name, of which a first list is complete.
+    listed: watch::Sender<BTreeSet<(String, String)>>,
+    objects: Mutex<Objects>,
     /// The last deletions with their versions.
     deletions: Mutex<VecDeque<(ObjectKey, u64)>>,
+}
+
+/// What is kept of all objects.
+#[derive(Default)]
+struct Objects {
+    seen: BTreeMap<ObjectKey, Seen>,
+    /// Those that are not as expected.
+    off: BTreeSet<ObjectKey>,
+}
+
+impl Objects {
+    fn change<T>(&mut self, key: &ObjectKey, change: impl FnOnce(&mut Seen) -> T) -> T {
+        let seen = self.seen.entry(key.clone()).or_default();
+        let result = change(seen);
+        if seen.is_off() {
+            self.off.insert(key.clone());
+        } else {
+            self.off.remove(key);
+        }
+        result
+    }
+
+    fn forget(&mut self, key: &ObjectKey) {
+        self.seen.remove(key);
+        self.off.remove(key);
+    }
 }
 
 /// What is kept of one object.
@@ -120,6 +148,7 @@ struct Seen {
     service: String,
     expected: Option<Expected>,
     owned: Option<String>,
+    uid: String,
     /// The version that `owned` was seen at.
     version: Option<u64>,
     actor: Option<String>,
@@ -143,6 +172,7 @@ impl Watches {
             stop: stop.clone(),
             events,
             running: Mutex::default(),
+            listed: watch::Sender::default(),
             objects: Mutex::default(),
             deletions: Mutex::default(),
         };
@@ -188,18 +218,31 @@ impl Watches {
     /// Says what an object should look like from now on. Called with the answers of an apply, and at the start with
     /// the inventory.
     pub fn expect(&self, key: &ObjectKey, service: &str, expected: Expected) {
-        let mut objects = self.objects();
-        let seen = objects.entry(key.clone()).or_default();
-        service.clone_into(&mut seen.service);
-        if let Some(version) = number(&expected.resource_version)
-            && seen.version.is_none_or(|seen| seen <= version)
-        {
-            // what was seen before is older than this answer, unless a deletion overtook it
-            seen.owned = Some(expected.owned.clone());
-            seen.version = Some(version);
-            seen.gone = self.was_deleted_after(key, version);
-        }
-        seen.expected = Some(expected);
+        self.objects().change(key, |seen| {
+            service.clone_into(&mut seen.service);
+            if let Some(version) = number(&expected.resource_version)
+                && seen.version.is_none_or(|seen| seen <= version)
+            {
+                // what was seen before is older than this answer, unless a deletion overtook it
+                seen.owned = Some(expected.owned.clone());
+                seen.version = Some(version);
+                seen.gone = self.was_deleted_after(key, version);
+            }
+            seen.expected = Some(expected);
+        });
+    }
+
+    /// Waits until a first list of a watched kind is complete.
+    pub async fn listed(&self, group: &str, kind: &str) {
+        let name = (group.to_owned(), kind.to_owned());
+        // the sender lives in `self`, so waiting cannot fail
+        let _ = self.inner.listed.subscribe().wait_for(|listed| listed.contains(&name)).await;
+    }
+
+    /// Whether an object was there under that UID when it was last seen.
+    #[must_use]
+    pub fn has_seen(&self, key: &ObjectKey, uid: &str) -> bool {
+        self.objects().seen.get(key).is_some_and(|seen| !seen.gone && seen.uid == uid)
     }
 
     fn was_deleted_after(&self, key: &ObjectKey, version: u64) -> bool {
@@ -241,18 +284,15 @@ impl Watches {
 
     /// Forgets an object that was pruned.
     pub fn forget(&self, key: &ObjectKey) {
-        self.objects().remove(key);
+        self.objects().forget(key);
     }
 
     /// Everything of a namespace that is not as expected now: changed or gone, with who wrote last.
     #[must_use]
     pub fn drifted(&self, namespace: &str) -> BTreeMap<ObjectKey, Option<String>> {
         let objects = self.objects();
-        objects
-            .iter()
-            .filter(|(key, seen)| key.namespace.as_deref() == Some(namespace) && seen.is_off())
-            .map(|(key, seen)| (key.clone(), seen.actor.clone()))
-            .collect()
+        let off = objects.off.iter().filter(|key| key.namespace.as_deref() == Some(namespace));
+        off.map(|key| (key.clone(), objects.seen[key].actor.clone())).collect()
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, BTreeSet<(String, String)>> {
@@ -263,7 +303,7 @@ impl Watches {
         self.inner.deletions.lock().expect("no holder of this lock panics")
     }
 
-    fn objects(&self) -> std::sync::MutexGuard<'_, BTreeMap<ObjectKey, Seen>> {
+    fn objects(&self) -> std::sync::MutexGuard<'_, Objects> {
         self.inner.objects.lock().expect("no holder of this lock panics")
     }
 }
@@ -321,6 +361,8 @@ impl Source {
                 }
                 Ok(watcher::Event::InitDone) => {
                     self.missing(&std::mem::take(&mut listed)).await;
+                    let name = (self.group.clone(), self.kind.clone());
+                    self.watches.inner.listed.send_if_modified(|listed| listed.insert(name));
                     self.tell(Event::Listed { group: self.group.clone(), kind: self.kind.clone() }).await;
                 }
                 Ok(watcher::Event::Apply(object)) => self.changed(object).await,
@@ -368,32 +410,33 @@ impl Source {
 
     /// Takes an object's fingerprints, and says what is new about them.
     fn note(&self, key: &ObjectKey, service: String, object: &Value, health: Option<Health>) -> Vec<Event> {
-        let mut objects = self.watches.objects();
-        let seen = objects.entry(key.clone()).or_default();
-        let mut events = Vec::new();
-        if seen.is_late(object::resource_version(object)) {
-            return events;
-        }
-        service.clone_into(&mut seen.service);
-        let yields = seen.expected.as_ref().map_or(&[][..], |expected| &expected.yields);
-        let owned = object::owned_hash(object, yields);
-        let was_off = seen.is_off() && seen.owned.as_ref() == Some(&owned);
-        seen.owned = Some(owned);
-        seen.version = number(object::resource_version(object));
-        seen.gone = false;
-        seen.actor = object::last_actor(object);
-        if seen.is_off() && !was_off {
-            let (key, service, actor) = (key.clone(), service.clone(), seen.actor.clone());
-            events.push(Event::Drifted { key, service, actor });
-        }
-        if let Some(health) = health {
-            let print = fingerprint(&health);
-            if print != seen.health {
-                seen.health = print;
-                events.push(Event::Health { key: key.clone(), service, health });
+        self.watches.objects().change(key, |seen| {
+            let mut events = Vec::new();
+            if seen.is_late(object::resource_version(object)) {
+                return events;
             }
-        }
-        events
+            service.clone_into(&mut seen.service);
+            let yields = seen.expected.as_ref().map_or(&[][..], |expected| &expected.yields);
+            let owned = object::owned_hash(object, yields);
+            let was_off = seen.is_off() && seen.owned.as_ref() == Some(&owned);
+            seen.owned = Some(owned);
+            object::uid(object).clone_into(&mut seen.uid);
+            seen.version = number(object::resource_version(object));
+            seen.gone = false;
+            seen.actor = object::last_actor(object);
+            if seen.is_off() && !was_off {
+                let (key, service, actor) = (key.clone(), service.clone(), seen.actor.clone());
+                events.push(Event::Drifted { key, service, actor });
+            }
+            if let Some(health) = health {
+                let print = fingerprint(&health);
+                if print != seen.health {
+                    seen.health = print;
+                    events.push(Event::Health { key: key.clone(), service, health });
+                }
+            }
+            events
+        })
     }
 
     async fn deleted(&self, object: &Value) {
@@ -413,17 +456,17 @@ impl Source {
                 deletions.truncate(DELETIONS - 1);
                 deletions.push_front((key.clone(), version));
             }
-            let Some(seen) = objects.get_mut(key) else { return };
-            if seen.is_late(resource_version) {
-                return;
-            }
-            seen.gone = true;
-            seen.owned = None;
-            seen.version = number(resource_version);
-            seen.health = 0;
-            let service = seen.service.clone();
-            if seen.expected.is_none() {
-                objects.remove(key);
+            let known = objects.seen.get(key).filter(|seen| !seen.is_late(resource_version));
+            let Some(known) = known else { return };
+            let (service, is_expected) = (known.service.clone(), known.expected.is_some());
+            objects.change(key, |seen| {
+                seen.gone = true;
+                seen.owned = None;
+                seen.version = number(resource_version);
+                seen.health = 0;
+            });
+            if !is_expected {
+                objects.forget(key);
             }
             service
         };
@@ -434,8 +477,10 @@ impl Source {
     async fn missing(&self, listed: &BTreeSet<ObjectKey>) {
         let missing: Vec<ObjectKey> = {
             let objects = self.watches.objects();
-            let ours = objects.keys().filter(|key| key.kind == self.kind && key.group == self.group);
-            ours.filter(|key| !listed.contains(*key) && !objects[*key].gone).cloned().collect()
+            let ours =
+                objects.seen.iter().filter(|(key, _)| key.kind == self.kind && key.group == self.group);
+            let missing = ours.filter(|(key, seen)| !listed.contains(*key) && !seen.gone);
+            missing.map(|(key, _)| key.clone()).collect()
         };
         for key in missing {
             self.gone(&key, "").await;

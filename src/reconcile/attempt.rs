@@ -181,6 +181,7 @@ impl Reconciler {
         self.record_held(environment, &plan).await?;
         let plan = plan.allowed();
         self.forget_strays(environment, &plan).await?;
+        handle.set.look_around(&plan).await?;
         self.namespace(&handle, environment, &plan).await?;
         self.record_quiet(environment).await?;
         let mut whole = true;

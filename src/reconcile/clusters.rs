@@ -1,6 +1,6 @@
 //! The inventories and watches of the clusters that environments run on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use crate::cluster::watch::{Expected, Watches};
 use crate::config::root::ClusterType;
 use crate::desired::Environment;
 use crate::name::Namespace;
+use crate::plan::Held;
 use crate::render::manifest::ObjectKey;
 
 /// How long the first complete list of what is there may take before an environment is attempted without it.
@@ -94,28 +95,32 @@ impl Handle {
                 }
             }
         }
-        for (group, kind) in self.set.group_kinds().await {
-            self.watches.ensure(&group, &kind).await?;
+        let kinds = self.set.group_kinds().await;
+        for (group, kind) in &kinds {
+            self.watches.ensure(group, kind).await?;
         }
-        // a list that lacks an object says that it is gone; ask for each once, since the first list may still be under way
-        let cluster = self.set.cluster();
-        for (unit, object) in held {
-            let live = tokio::time::timeout(LISTED, cluster.get(&object.key)).await;
-            let gone = match live {
-                Ok(Ok(None)) => true,
-                Ok(Ok(Some(live))) => crate::cluster::object::uid(&live) != object.uid,
-                _ => false,
-            };
-            if gone {
-                if self.forgetful {
-                    self.lost().insert(unit.clone());
-                } else {
-                    tracing::info!(object = %object.key, namespace = %namespace, "An object vanished while nobody looked; it is made again.");
-                }
-                self.set.settle(&unit, [(object.key.clone(), None)]).await?;
-                self.watches.forget(&object.key);
+        let listed =
+            futures::future::join_all(kinds.iter().map(|(group, kind)| self.watches.listed(group, kind)));
+        // what no list holds by then is asked for
+        let _ = tokio::time::timeout(LISTED, listed).await;
+        held.retain(|(_, object)| !self.watches.has_seen(&object.key, &object.uid));
+        let asked = held.iter().map(|(unit, object)| async move {
+            self.is_gone(object).await.then(|| (unit.as_str(), object.key.clone()))
+        });
+        let mut gone: BTreeMap<&str, Vec<ObjectKey>> = BTreeMap::new();
+        for (unit, key) in futures::future::join_all(asked).await.into_iter().flatten() {
+            if self.forgetful {
+                self.lost().insert(unit.to_owned());
+            } else {
+                tracing::info!(object = %key, namespace = %namespace, "An object vanished while nobody looked; it is made again.");
             }
+            self.watches.forget(&key);
+            gone.entry(unit).or_default().push(key);
         }
+        let settled = gone
+            .into_iter()
+            .map(|(unit, keys)| self.set.settle(unit, keys.into_iter().map(|key| (key, None))));
+        futures::future::try_join_all(settled).await?;
         Ok(!self.lost().is_empty())
     }
 
@@ -126,6 +131,15 @@ impl Handle {
 
     fn lost(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.lost.lock().expect("no holder of this lock panics")
+    }
+
+    /// Whether an object that we made is no longer there, as far as the cluster says so.
+    async fn is_gone(&self, object: &Held) -> bool {
+        match tokio::time::timeout(LISTED, self.set.cluster().get(&object.key)).await {
+            Ok(Ok(None)) => true,
+            Ok(Ok(Some(live))) => crate::cluster::object::uid(&live) != object.uid,
+            _ => false,
+        }
     }
 
     /// Says what an object should look like from now on.

@@ -127,3 +127,24 @@ async fn what_was_deleted_while_nobody_watched_is_missed_by_the_first_list() {
         ground.finish().await;
     }
 }
+
+#[tokio::test]
+async fn a_first_list_says_what_is_there_under_which_uid() {
+    for ground in grounds().await {
+        let set = ground.set().await;
+        ground.apply(&set, "api", vec![ground.config("api", "api", "1")]).await;
+        let uid = set.held("api").remove(0).uid;
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (watches, _events) = Watches::new(&ground.cluster, &tracker, &stop);
+        watches.ensure("", "ConfigMap").await.unwrap();
+        tokio::time::timeout(Duration::from_mins(2), watches.listed("", "ConfigMap")).await.expect("listed");
+        let key = |name| ground.key("v1", "ConfigMap", name);
+        assert!(watches.has_seen(&key("api"), &uid));
+        assert!(!watches.has_seen(&key("api"), "another"), "another object of that name");
+        assert!(!watches.has_seen(&key("web"), &uid));
+        stop.cancel();
+        tracker.close();
+        tracker.wait().await;
+        ground.finish().await;
+    }
+}
