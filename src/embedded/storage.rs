@@ -12,6 +12,8 @@ use tokio::sync::broadcast;
 
 /// How many events of a kind are kept for watchers that come back; whoever asks for an older one gets 410.
 pub(crate) const EVENTS_KEPT: usize = 1024;
+/// How many bytes the objects of those events may take, roughly.
+const BYTES_KEPT: usize = 16 << 20;
 
 /// Namespace (`""` for cluster-scoped kinds) and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,12 +33,14 @@ impl Key {
 pub(crate) struct Stored {
     pub(crate) value: Value,
     pub(crate) revision: u64,
+    /// How many bytes it takes, roughly.
+    bytes: usize,
     json: OnceLock<Bytes>,
 }
 
 impl Stored {
     fn new(value: Value, revision: u64) -> Self {
-        Self { value, revision, json: OnceLock::new() }
+        Self { bytes: bytes(&value), value, revision, json: OnceLock::new() }
     }
 
     /// What a dry run would have stored.
@@ -110,6 +114,8 @@ pub(crate) struct Subscription {
 struct Shelf {
     objects: BTreeMap<Key, Arc<Stored>>,
     events: VecDeque<Arc<Change>>,
+    /// How many bytes their objects take, roughly.
+    bytes: usize,
     /// Events up to this revision are forgotten.
     forgotten: u64,
     sender: broadcast::Sender<Arc<Change>>,
@@ -130,6 +136,7 @@ impl Storage {
         let empty = || Shelf {
             objects: BTreeMap::new(),
             events: VecDeque::new(),
+            bytes: 0,
             forgotten: 1,
             sender: broadcast::Sender::new(EVENTS_KEPT),
         };
@@ -293,15 +300,27 @@ impl Inner {
     fn tell(&mut self, kind: &Kind, change: Change) {
         let of_kind = &mut self.shelves[kind.index];
         let change = Arc::new(change);
-        if of_kind.events.len() == EVENTS_KEPT
-            && let Some(oldest) = of_kind.events.pop_front()
-        {
-            of_kind.forgotten = oldest.revision;
-        }
+        of_kind.bytes += change.after.bytes;
         of_kind.events.push_back(Arc::clone(&change));
+        while of_kind.events.len() > EVENTS_KEPT || of_kind.bytes > BYTES_KEPT {
+            let Some(oldest) = of_kind.events.pop_front() else { break };
+            of_kind.forgotten = oldest.revision;
+            of_kind.bytes -= oldest.after.bytes;
+        }
         // nobody watches: nobody to tell
         let _ = of_kind.sender.send(change);
     }
+}
+
+/// How many bytes a value takes in memory, roughly.
+fn bytes(value: &Value) -> usize {
+    let within = match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(bytes).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + 64 + bytes(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    size_of::<Value>() + within
 }
 
 fn with_revision(mut value: Value, revision: u64) -> Value {
@@ -346,5 +365,21 @@ mod tests {
         }
         assert!(storage.subscribe(kind, Some(first.revision)).is_err());
         assert!(storage.subscribe(kind, None).is_ok());
+    }
+
+    #[test]
+    fn large_objects_are_forgotten_sooner() {
+        let storage = Storage::new();
+        let kind = named("ConfigMap");
+        let mut large = object("a");
+        large["data"]["a"] = Value::from("x".repeat(1 << 20));
+        let mut last = storage.create(kind, Key::new("shop", "a"), large.clone()).unwrap();
+        let first = last.revision;
+        for _ in 0..BYTES_KEPT >> 20 {
+            last = storage.replace(kind, Key::new("shop", "a"), &last, large.clone()).unwrap();
+        }
+        assert!(storage.subscribe(kind, Some(first)).is_err());
+        assert!(storage.subscribe(kind, Some(last.revision)).is_ok());
+        assert!(storage.read().shelves[kind.index].bytes <= BYTES_KEPT);
     }
 }
