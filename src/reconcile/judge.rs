@@ -4,7 +4,6 @@
 
 mod pull;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -336,29 +335,19 @@ async fn newest(
     let (revision, before) = (revision.clone(), before.and_then(|before| before.parse::<Revision>().ok()));
     mirror
         .with(move |reader: &Reader<'_>| {
-            let mut known: BTreeMap<(Vec<String>, Vec<String>), Newest> = BTreeMap::new();
-            for lookup in &asked {
-                let key = (lookup.paths.clone(), lookup.ignored.clone());
-                if known.contains_key(&key) {
-                    continue;
-                }
-                // a pattern that cannot be read is the survey's to tell
-                let Ok(paths) = Paths::new(&lookup.paths, &lookup.ignored) else { continue };
-                let now = reader.newest_change(&revision, &paths)?;
-                let then = match &before {
-                    Some(before) => match reader.newest_change(before, &paths) {
-                        // what a force push left behind may be gone
-                        Err(SourceError::NoRevision { .. }) => None,
-                        found => found?,
-                    },
-                    None => None,
-                };
-                known.insert(key, (now, then));
-            }
-            let of = |lookup: &Lookup| {
-                known.get(&(lookup.paths.clone(), lookup.ignored.clone())).cloned().unwrap_or_default()
+            // a pattern that cannot be read is the survey's to tell
+            let paths: Vec<_> =
+                asked.iter().map(|lookup| Paths::new(&lookup.paths, &lookup.ignored).ok()).collect();
+            let sound: Vec<_> = paths.iter().flatten().cloned().collect();
+            let now = reader.newest_changes(&revision, &sound)?;
+            let then = match before.map(|before| reader.newest_changes(&before, &sound)) {
+                // what a force push left behind may be gone
+                None | Some(Err(SourceError::NoRevision { .. })) => vec![None; sound.len()],
+                Some(found) => found?,
             };
-            Ok(asked.iter().map(|lookup| of(lookup)).collect())
+            let mut found = now.into_iter().zip(then);
+            let of = |paths: Option<Paths>| paths.and_then(|_| found.next()).unwrap_or_default();
+            Ok(paths.into_iter().map(of).collect())
         })
         .await
 }
