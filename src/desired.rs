@@ -49,8 +49,8 @@ pub struct Inputs<'a> {
     pub found: &'a BTreeMap<LookupKey, Found>,
     /// The open pull requests of the app repositories.
     pub pulls: &'a [PullRequest],
-    /// The revision that each service runs, for those that are not deployed by themselves.
-    pub deployed: &'a BTreeMap<(ProjectName, EnvironmentName, ServiceName), Revision>,
+    /// The revision that a service runs; asked for those that are not deployed by themselves.
+    pub deployed: &'a Deployed<'a>,
     /// Where the embedded cluster runs its pods.
     pub embedded: Runtime,
     /// Whether the process runtime runs what pull requests of a forge bring.
@@ -60,6 +60,9 @@ pub struct Inputs<'a> {
     /// The port on 127.0.0.1 at which the Service of a namespace is reached, on the process runtime.
     pub addresses: &'a dyn Fn(&Namespace, &str) -> u16,
 }
+
+/// The revision that a service runs, where it runs.
+pub type Deployed<'a> = dyn Fn(&ProjectName, &EnvironmentName, &ServiceName) -> Option<Revision> + 'a;
 
 /// An environment that should exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -250,8 +253,7 @@ fn revision(
     } else if follow == Follow::Releases {
         Err(Wanted::NotReleased)
     } else if effective.spec.auto_deploy == Some(AutoDeploy::Off) {
-        let key = (project.name.clone(), base.clone(), name.clone());
-        inputs.deployed.get(&key).cloned().map(Some).ok_or(Wanted::Waiting)
+        (inputs.deployed)(&project.name, base, name).map(Some).ok_or(Wanted::Waiting)
     } else {
         found
             .map_or(Err(Wanted::Unknown("its repository has not been read yet".to_owned())), Found::revision)

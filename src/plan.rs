@@ -7,6 +7,7 @@
 //! It must not know how objects were rendered, how a cluster is reached, or what time it is.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -87,20 +88,38 @@ pub struct Held {
 }
 
 /// One service with everything planning needs to know about it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Unit {
     /// Service or add-on name, or [`ENVIRONMENT_UNIT`].
     pub name: String,
     /// What it should consist of.
     pub wanted: Wanted,
     /// What the inventory holds for it.
-    pub held: Vec<Held>,
+    pub held: Arc<[Held]>,
     /// Live objects, where somebody read them; an object that is held but not here is taken as last applied.
     pub live: BTreeMap<ObjectKey, Value>,
     /// Held objects of which an owned field was changed, or which were deleted, by somebody else.
     pub drifted: BTreeSet<ObjectKey>,
     /// Units that must be applied before this one.
     pub after: BTreeSet<String>,
+    /// What it was planned as, where that depends on nothing else.
+    planned: OnceLock<Arc<UnitPlan>>,
+}
+
+impl Unit {
+    /// A unit of which no live object was read, that nobody changed, and that comes after nothing.
+    #[must_use]
+    pub fn new(name: &str, wanted: Wanted, held: impl Into<Arc<[Held]>>) -> Self {
+        Self {
+            name: name.to_owned(),
+            wanted,
+            held: held.into(),
+            live: BTreeMap::new(),
+            drifted: BTreeSet::new(),
+            after: BTreeSet::new(),
+            planned: OnceLock::new(),
+        }
+    }
 }
 
 /// Everything a plan is a function of.
@@ -108,8 +127,9 @@ pub struct Unit {
 pub struct Request<'a> {
     /// Where.
     pub scope: &'a Scope,
-    /// All units that are wanted or held.
-    pub units: &'a [Unit],
+    /// All units that are wanted or held. One that was planned before, among units of the same names, is not planned
+    /// anew.
+    pub units: &'a [Arc<Unit>],
     /// The typed schema for field differences.
     pub schema: &'a Schema,
     /// What the deletion brake has to know.
@@ -180,6 +200,9 @@ pub struct UnitPlan {
     pub broken: Option<String>,
     /// Whether the unit left the configuration as a whole.
     pub gone: bool,
+    /// Hash of all of it.
+    #[serde(skip)]
+    id: OnceLock<ContentHash>,
 }
 
 impl UnitPlan {
@@ -200,7 +223,7 @@ pub struct Plan {
     #[serde(flatten)]
     pub scope: Scope,
     /// Units in an order in which each stands after those that it needs.
-    pub units: Vec<UnitPlan>,
+    pub units: Vec<Arc<UnitPlan>>,
     /// Whether its deletions may go ahead.
     pub verdict: Verdict,
 }
@@ -239,18 +262,18 @@ impl Plan {
     /// Answers whether applying the plan sends anything.
     #[must_use]
     pub fn changes(&self) -> bool {
-        self.units.iter().any(UnitPlan::changes)
+        self.units.iter().any(|unit| unit.changes())
     }
 
     /// The unit of that name.
     #[must_use]
     pub fn unit(&self, name: &str) -> Option<&UnitPlan> {
-        self.units.iter().find(|unit| unit.name == name)
+        self.units.iter().find(|unit| unit.name == name).map(|unit| &**unit)
     }
 
     /// Units that may be worked on side by side, wave by wave: each wave needs only those before it.
     #[must_use]
-    pub fn waves(&self) -> Vec<Vec<&UnitPlan>> {
+    pub fn waves(&self) -> Vec<Vec<&Arc<UnitPlan>>> {
         let mut level: BTreeMap<&str, usize> = BTreeMap::new();
         for unit in &self.units {
             let own =
@@ -268,14 +291,19 @@ impl Plan {
     #[must_use]
     pub fn allowed(mut self) -> Self {
         if matches!(self.verdict, Verdict::Held(_)) {
-            for step in self.units.iter_mut().flat_map(|unit| &mut unit.prune) {
-                if step.action == Action::Delete {
-                    step.action = Action::Keep;
-                    "held by the deletion brake".clone_into(&mut step.reason);
-                }
-            }
+            self.keep("held by the deletion brake");
         }
         self
+    }
+
+    /// Leaves out every deletion.
+    pub fn keep(&mut self, why: &str) {
+        for unit in self.units.iter_mut().filter(|unit| !unit.prune.is_empty()) {
+            for step in Arc::make_mut(unit).prune.iter_mut().filter(|step| step.action == Action::Delete) {
+                step.action = Action::Keep;
+                why.clone_into(&mut step.reason);
+            }
+        }
     }
 }
 
@@ -308,7 +336,16 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, PlanError> {
     let names = order::names(request.units);
     let mut units = Vec::with_capacity(request.units.len());
     for index in order::sort(request.units)? {
-        units.push(plan_unit(request, &request.units[index], &names, &owners));
+        let unit = &request.units[index];
+        let plan = unit.planned.get().map_or_else(
+            || {
+                let plan = Arc::new(plan_unit(request, unit, &names, &owners));
+                let alone = plan.prune.is_empty() && plan.broken.is_none() && unit.live.is_empty();
+                if alone { Arc::clone(unit.planned.get_or_init(|| plan)) } else { plan }
+            },
+            Arc::clone,
+        );
+        units.push(plan);
     }
     let id = identity(request.scope, &units);
     let verdict = brake::judge(request.scope, request.brake, request.units, &id);
@@ -316,10 +353,10 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, PlanError> {
 }
 
 /// Which unit wants which object.
-fn owners(units: &[Unit]) -> Result<HashMap<&ObjectKey, &str>, PlanError> {
-    let mut sorted: Vec<&Unit> = units.iter().collect();
+fn owners(units: &[Arc<Unit>]) -> Result<HashMap<&ObjectKey, &str>, PlanError> {
+    let mut sorted: Vec<&Arc<Unit>> = units.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut owners = HashMap::new();
+    let mut owners = HashMap::with_capacity(units.len());
     for unit in sorted {
         let Wanted::Objects(manifests) = &unit.wanted else { continue };
         for manifest in manifests {
@@ -349,6 +386,7 @@ fn plan_unit(
         images: BTreeSet::new(),
         broken: None,
         gone: matches!(unit.wanted, Wanted::Gone),
+        id: OnceLock::new(),
     };
     let wanted: Vec<&Manifest> = match &unit.wanted {
         Wanted::Objects(manifests) => manifests.iter().collect(),
@@ -452,11 +490,20 @@ fn images(object: &Value) -> Vec<String> {
 }
 
 /// The plan's id: what is sent and what is deleted, and on what it builds.
-fn identity(scope: &Scope, units: &[UnitPlan]) -> ContentHash {
-    let mut hash = Hasher::new("plan").text(scope.project.as_str()).text(scope.environment.as_str());
-    for unit in units {
-        hash = hash.text("unit").text(&unit.name).text(unit.broken.as_deref().unwrap_or_default());
-        for step in unit.steps.iter().chain(&unit.prune) {
+fn identity(scope: &Scope, units: &[Arc<UnitPlan>]) -> ContentHash {
+    let hash = Hasher::new("plan").text(scope.project.as_str()).text(scope.environment.as_str());
+    units.iter().fold(hash, |hash, unit| hash.part(unit.id().bytes())).finish()
+}
+
+impl UnitPlan {
+    /// Hash of what is sent and what is deleted, and on what it builds.
+    fn id(&self) -> &ContentHash {
+        self.id.get_or_init(|| self.hash())
+    }
+
+    fn hash(&self) -> ContentHash {
+        let mut hash = Hasher::new("unit").text(&self.name).text(self.broken.as_deref().unwrap_or_default());
+        for step in self.steps.iter().chain(&self.prune) {
             let verb = match step.action {
                 Action::Create => "create",
                 Action::Update { .. } => "update",
@@ -471,8 +518,8 @@ fn identity(scope: &Scope, units: &[UnitPlan]) -> ContentHash {
             let sent = step.manifest.as_ref().map(Manifest::hash);
             hash = hash.text(name).part(sent.as_ref().map_or(&[][..], |sent| sent.bytes()));
         }
+        hash.finish()
     }
-    hash.finish()
 }
 
 fn as_text<S: serde::Serializer>(key: &ObjectKey, to: S) -> Result<S::Ok, S::Error> {

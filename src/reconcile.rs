@@ -12,6 +12,7 @@
 mod answers;
 mod artifact;
 mod attempt;
+mod basis;
 mod clusters;
 mod earlier;
 mod forge;
@@ -21,7 +22,10 @@ mod judge;
 mod last_good;
 mod observe;
 mod pause;
+mod planning;
 mod podlog;
+mod prepare;
+mod quiet;
 mod record;
 mod recover;
 mod release;
@@ -266,10 +270,11 @@ pub(crate) struct Inner {
     /// Whether a hint found no room in the queue.
     overflowed: AtomicBool,
     /// What every service should be, as of its last attempt.
-    wishes: Mutex<BTreeMap<rollout::Key, attempt::Wish>>,
+    wishes: Mutex<BTreeMap<rollout::Key, prepare::Wish>>,
     /// Services with a deployment that an earlier process did not finish.
     unfinished: Mutex<BTreeSet<rollout::Key>>,
     attempted: Mutex<attempt::Attempted>,
+    prepared: prepare::Memory,
     teller: tell::Teller,
     /// Hints that are given after a pause.
     later: Mutex<BTreeSet<Hint>>,
@@ -309,6 +314,7 @@ impl Reconciler {
             wishes: Mutex::default(),
             unfinished: Mutex::default(),
             attempted: Mutex::default(),
+            prepared: prepare::Memory::default(),
             teller: tell::Teller::default(),
             later: Mutex::default(),
             records: record::Records::default(),

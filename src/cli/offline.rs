@@ -185,7 +185,7 @@ fn on_disk(repository: &Repository) -> Vec<Arc<Environment>> {
         config: &pinned,
         found: &found,
         pulls: &[],
-        deployed: &BTreeMap::new(),
+        deployed: &|_, _, _| None,
         embedded: Runtime::Process,
         trust_pull_requests: false,
         hosts: &Hosts { scheme: "https".to_owned(), port: Some(8080) },

@@ -6,7 +6,7 @@
 //! after somebody saw them gone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -114,6 +114,8 @@ struct Written {
 #[derive(Debug, Default)]
 struct State {
     records: BTreeMap<String, Record>,
+    /// Their objects, as planning takes them; made when first asked for.
+    held: BTreeMap<String, Arc<[Held]>>,
     dirty: BTreeSet<String>,
     change: u64,
 }
@@ -200,6 +202,12 @@ impl ApplySet {
         &self.cluster
     }
 
+    /// Another number after every change of what is kept.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.state().change
+    }
+
     /// Units that have a record, sorted.
     #[must_use]
     pub fn units(&self) -> Vec<String> {
@@ -214,23 +222,25 @@ impl ApplySet {
 
     /// A unit's objects, as planning takes them.
     #[must_use]
-    pub fn held(&self, unit: &str) -> Vec<Held> {
-        let state = self.state();
-        let objects = state.records.get(unit).map(|record| &record.objects);
-        objects
-            .into_iter()
-            .flatten()
-            .filter_map(|(name, entry)| {
-                Some(Held {
-                    key: entry_key(self.namespace.as_str(), name)?,
-                    applied: entry.applied.clone(),
-                    owned: entry.owned.clone(),
-                    uid: entry.uid.clone(),
-                    keep: entry.keep.clone(),
-                    yields: entry.yields.clone(),
-                })
+    pub fn held(&self, unit: &str) -> Arc<[Held]> {
+        let mut state = self.state();
+        if let Some(held) = state.held.get(unit) {
+            return Arc::clone(held);
+        }
+        let Some(record) = state.records.get(unit) else { return Arc::default() };
+        let held = record.objects.iter().filter_map(|(name, entry)| {
+            Some(Held {
+                key: entry_key(self.namespace.as_str(), name)?,
+                applied: entry.applied.clone(),
+                owned: entry.owned.clone(),
+                uid: entry.uid.clone(),
+                keep: entry.keep.clone(),
+                yields: entry.yields.clone(),
             })
-            .collect()
+        });
+        let held: Arc<[Held]> = held.collect();
+        state.held.insert(unit.to_owned(), Arc::clone(&held));
+        held
     }
 
     /// What is known of one object of a unit.
@@ -242,7 +252,7 @@ impl ApplySet {
     /// Every group and kind that the set has members of, as planning and pruning must list them.
     pub async fn group_kinds(&self) -> BTreeSet<(String, String)> {
         let written = self.written.lock().await;
-        let kinds = written.kinds.iter().chain(&self.kinds_of_records()).cloned().collect::<BTreeSet<_>>();
+        let kinds = written.kinds.iter().chain(&self.kinds_of(None)).cloned().collect::<BTreeSet<_>>();
         kinds
             .iter()
             .map(|kind| kind.split_once('.').unwrap_or((kind, "")))
@@ -353,6 +363,7 @@ impl ApplySet {
             if same && !state.dirty.contains(unit) {
                 return Ok(());
             }
+            state.held.remove(unit);
             state.dirty.insert(unit.to_owned());
             state.change += 1;
             state.change
@@ -373,9 +384,12 @@ impl ApplySet {
         self.around.lock().expect("no holder of this lock panics")
     }
 
-    fn kinds_of_records(&self) -> BTreeSet<String> {
+    /// The kinds of some units, or of all.
+    fn kinds_of(&self, units: Option<&BTreeSet<String>>) -> BTreeSet<String> {
         let state = self.state();
-        let names = state.records.values().flat_map(|record| record.objects.keys());
+        let wanted = |unit: &String| units.is_none_or(|units| units.contains(unit));
+        let records = state.records.iter().filter(|(unit, _)| wanted(unit));
+        let names = records.flat_map(|(_, record)| record.objects.keys());
         let keys = names.filter_map(|name| entry_key("", name)).filter(is_namespaced);
         keys.map(|key| group_kind(&key)).collect()
     }
@@ -464,9 +478,9 @@ impl ApplySet {
         written: &mut Written,
         dirty: &BTreeSet<String>,
     ) -> Result<Value, ClusterError> {
-        let all = self.kinds_of_records();
         let what = self.what();
         if written.resource_version.is_empty() {
+            let all = self.kinds_of(None);
             let (method, path) = (Method::POST, self.path());
             let path = path.trim_end_matches(PARENT).trim_end_matches('/');
             let body = serde_json::to_vec(&self.parent(&all)).expect("JSON values can always be written");
@@ -477,7 +491,7 @@ impl ApplySet {
             return Ok(made);
         }
         // kinds are only ever added here: until everything of a kind is seen gone, it must be listed
-        let kinds: BTreeSet<String> = written.kinds.union(&all).cloned().collect();
+        let kinds: BTreeSet<String> = written.kinds.union(&self.kinds_of(Some(dirty))).cloned().collect();
         let mut metadata = json!({"resourceVersion": written.resource_version});
         if kinds != written.kinds {
             metadata["annotations"] = json!({KINDS: join(&kinds)});

@@ -271,9 +271,10 @@ impl Watches {
     /// As [`Watches::ensure`], for any kind of the set.
     pub async fn follow(&self, set: &ApplySet) -> Result<(), ClusterError> {
         for unit in set.units() {
-            for held in set.held(&unit).into_iter().filter(|held| !held.owned.is_empty()) {
-                let (yields, resource_version) = (held.yields, String::new());
-                self.expect(&held.key, &unit, Expected { owned: held.owned, yields, resource_version });
+            for held in set.held(&unit).iter().filter(|held| !held.owned.is_empty()) {
+                let (owned, yields, resource_version) =
+                    (held.owned.clone(), held.yields.clone(), String::new());
+                self.expect(&held.key, &unit, Expected { owned, yields, resource_version });
             }
         }
         for (group, kind) in set.group_kinds().await {

@@ -4,6 +4,7 @@
 //! ([`super::Plan::allowed`]). The answer of a person is bound to one plan by its id.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -122,8 +123,8 @@ pub enum Reason {
 }
 
 /// Judges the deletions among the units.
-pub(super) fn judge(scope: &Scope, brake: &Brake, units: &[Unit], plan: &ContentHash) -> Verdict {
-    let there = |unit: &&Unit| unit.name != ENVIRONMENT_UNIT && !unit.held.is_empty();
+pub(super) fn judge(scope: &Scope, brake: &Brake, units: &[Arc<Unit>], plan: &ContentHash) -> Verdict {
+    let there = |unit: &&Arc<Unit>| unit.name != ENVIRONMENT_UNIT && !unit.held.is_empty();
     let total = units.iter().filter(there).count();
     let mut services: Vec<String> = units
         .iter()
@@ -132,7 +133,7 @@ pub(super) fn judge(scope: &Scope, brake: &Brake, units: &[Unit], plan: &Content
         .map(|unit| unit.name.clone())
         .collect();
     services.sort();
-    let deletes = units.iter().any(takes_away);
+    let deletes = units.iter().any(|unit| takes_away(unit));
     let proven = scope.preview && brake.closed.as_ref().is_some_and(Closed::is_proven);
     let going = services.len();
 

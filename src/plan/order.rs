@@ -1,6 +1,7 @@
 //! In which order objects are sent: by stage within a service, by need between services.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -51,7 +52,7 @@ impl Stage {
 }
 
 /// Positions of the units, each after those that it needs, otherwise by name.
-pub(super) fn sort(units: &[Unit]) -> Result<Vec<usize>, PlanError> {
+pub(super) fn sort(units: &[Arc<Unit>]) -> Result<Vec<usize>, PlanError> {
     let position: BTreeMap<&str, usize> =
         units.iter().enumerate().map(|(index, unit)| (unit.name.as_str(), index)).collect();
     let names = names(units);
@@ -86,7 +87,7 @@ pub(super) fn sort(units: &[Unit]) -> Result<Vec<usize>, PlanError> {
 }
 
 /// The names of all units.
-pub(super) fn names(units: &[Unit]) -> BTreeSet<&str> {
+pub(super) fn names(units: &[Arc<Unit>]) -> BTreeSet<&str> {
     units.iter().map(|unit| unit.name.as_str()).collect()
 }
 

@@ -65,7 +65,11 @@ pub(super) type Place = Result<(Mirror, Arc<Refs>), String>;
 
 /// The answers of the last survey.
 #[derive(Default)]
-pub(super) struct Answers(BTreeMap<LookupKey, Answer>);
+pub(super) struct Answers {
+    known: BTreeMap<LookupKey, Answer>,
+    /// Whether all of them hold as long as the repositories are as they are.
+    pub(super) are_final: bool,
+}
 
 impl Answers {
     /// Answers every question.
@@ -77,7 +81,7 @@ impl Answers {
         places: &BTreeMap<String, Place>,
     ) -> BTreeMap<LookupKey, Found> {
         let mut all = BTreeMap::new();
-        let mut before = std::mem::take(&mut self.0);
+        let mut before = std::mem::take(&mut self.known);
         let mut open: BTreeMap<(&str, At), Vec<Question>> = BTreeMap::new();
         for lookup in lookups {
             let (mirror, refs) = match &places[&lookup.repo.0] {
@@ -97,7 +101,7 @@ impl Answers {
             match before.remove(&lookup.key) {
                 Some(answer) if answer.at == at && answer.lookup == *lookup => {
                     all.insert(lookup.key.clone(), answer.found.clone());
-                    self.0.insert(lookup.key.clone(), answer);
+                    self.known.insert(lookup.key.clone(), answer);
                 }
                 old => {
                     let known = old.filter(|old| old.lookup.app_file == lookup.app_file);
@@ -114,11 +118,13 @@ impl Answers {
             let Ok((mirror, _)) = &places[repo] else { return Vec::new() };
             answer(mirror, at, questions).await
         });
+        self.are_final = true;
         for (answer, is_final) in futures::future::join_all(asked).await.into_iter().flatten() {
             all.insert(answer.lookup.key.clone(), answer.found.clone());
             if is_final {
-                self.0.insert(answer.lookup.key.clone(), answer);
+                self.known.insert(answer.lookup.key.clone(), answer);
             }
+            self.are_final &= is_final;
         }
         all
     }

@@ -3,8 +3,8 @@
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Refusal, rules};
 use super::last_good::Standing;
+use super::prepare::{Prepared, Refusal, rules};
 use super::{Reconciler, Snapshot, chain};
 use crate::build::{BuildOrder, Recipe};
 use crate::desired::{ArtifactSource, BuildRequest, Environment, Run, Runtime, Service};
@@ -19,13 +19,15 @@ pub(super) struct Artifact {
 }
 
 impl Reconciler {
-    /// What a service runs, as far as Git and what was looked up before tell.
+    /// What a service runs, as far as Git and what was looked up before tell. `known` is what the very same service was
+    /// prepared as before.
     pub(super) async fn artifact(
         &self,
         snapshot: &Snapshot,
         environment: &Environment,
         service: &Service,
         run: &Run,
+        known: Option<&Prepared>,
     ) -> Result<Artifact, Refusal> {
         let request = match &run.artifact {
             ArtifactSource::Image(image) => {
@@ -41,6 +43,11 @@ impl Reconciler {
                 "this cluster runs images, and building images is not supported yet; hint: name an `image`";
             return Err(Refusal { step: "Build", message: message.to_owned() });
         };
+        // the same tree and recipe have the same key
+        let same = known.filter(|known| known.order.is_some()).and_then(|known| known.image.clone());
+        if same.is_some() {
+            return Ok(Artifact { image: same, order: Some(order), tag: None });
+        }
         let key = builder.key(&order).await.map_err(|error| chain(&error)).map_err(refuse("Git"))?;
         Ok(Artifact { image: Some(format!("folder:{key}")), order: Some(order), tag: None })
     }

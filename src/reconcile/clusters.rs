@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::planning::Known;
+use super::quiet::Quiet;
 use super::{ReconcileError, Reconciler};
 use crate::cluster::ApplySet;
 use crate::cluster::watch::{Expected, Watches};
@@ -27,6 +29,10 @@ pub(super) struct Handle {
     forgetful: bool,
     /// Services that vanished with the embedded cluster of an earlier process and were not put back yet.
     lost: Mutex<BTreeSet<String>>,
+    /// What had nothing to do the last time.
+    pub(super) quiet: Quiet,
+    /// What was planned the last time.
+    pub(super) planned: Known,
 }
 
 impl Reconciler {
@@ -43,7 +49,8 @@ impl Reconciler {
         let forgetful = environment.cluster.1 == ClusterType::Embedded
             && !self.0.lost_namespaces.lock().expect("no holder of this lock panics").contains(&key);
         let (compared, lost) = (AtomicBool::new(false), Mutex::default());
-        let handle = Arc::new(Handle { set, watches, compared, forgetful, lost });
+        let (quiet, planned) = (Quiet::default(), Known::default());
+        let handle = Arc::new(Handle { set, watches, compared, forgetful, lost, quiet, planned });
         sets.insert(key, Arc::clone(&handle));
         Ok(handle)
     }
@@ -88,11 +95,9 @@ impl Handle {
         let namespace = self.set.namespace().as_str().to_owned();
         let mut held = Vec::new();
         for unit in self.set.units() {
-            for object in self.set.held(&unit) {
-                if !object.applied.is_empty() {
-                    self.expect(&unit, &object.key, object.owned.clone(), String::new());
-                    held.push((unit.clone(), object));
-                }
+            for object in self.set.held(&unit).iter().filter(|object| !object.applied.is_empty()) {
+                self.expect(&unit, &object.key, object.owned.clone(), String::new());
+                held.push((unit.clone(), object.clone()));
             }
         }
         let kinds = self.set.group_kinds().await;

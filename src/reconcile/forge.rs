@@ -32,6 +32,8 @@ pub(super) struct ClonedFrom {
 pub(super) struct Known {
     /// When a pull request was not found first.
     missing: BTreeMap<(String, u64), Timestamp>,
+    /// The repositories whose last listing was complete, by their keys.
+    listed: BTreeSet<String>,
 }
 
 impl Reconciler {
@@ -77,13 +79,14 @@ impl Reconciler {
     }
 
     /// The open pull requests of the repositories of the forge, and the short names of those that could not be listed.
-    /// `before` are the pull requests of the last survey.
+    /// `before` are the pull requests of the last survey; they stand where nothing hints at a repository.
     pub(super) async fn forge_pulls(
         &self,
         known: &mut Known,
         config: &Repository,
         mirrors: impl Iterator<Item = &Mirror>,
         before: &[PullRequest],
+        hinted: &impl Fn(&RepositoryUrl) -> bool,
     ) -> (Vec<PullRequest>, BTreeSet<String>) {
         let Some(client) = &self.0.parts.github else {
             return (Vec::new(), mirrors.map(short_name).collect());
@@ -96,8 +99,13 @@ impl Reconciler {
                 continue;
             }
             let mine = before.iter().filter(|pull| pull.repository == url.key());
+            if known.listed.contains(url.key()) && !hinted(url) {
+                all.extend(mine.cloned());
+                continue;
+            }
             match client.open_pulls(&slug).await {
                 Ok(pulls) => {
+                    known.listed.insert(url.key().to_owned());
                     all.extend(pulls.into_iter().map(|pull| self.pull_request(config, url, pull)));
                     for pull in mine.cloned().collect::<Vec<_>>() {
                         let listed =
@@ -111,6 +119,7 @@ impl Reconciler {
                 Err(error) => {
                     tracing::warn!(repository = %slug, error = %chain(&error), "The pull requests could not be listed; those that are known stay.");
                     all.extend(mine.cloned());
+                    known.listed.remove(url.key());
                     silent.insert(short_name(mirror));
                 }
             }

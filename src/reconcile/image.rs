@@ -5,6 +5,7 @@
 //! yet, since a push is often heard of before its image is built. Nothing but that deployment waits with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 #[derive(Default)]
 pub(super) struct Images {
     known: Mutex<BTreeMap<Key, Known>>,
+    /// Another number after everything that is learned.
+    version: AtomicU64,
     /// Services whose tag is being looked up beside any deployment.
     asked: Mutex<BTreeSet<Key>>,
 }
@@ -44,6 +47,16 @@ impl Images {
 
     fn asked(&self) -> MutexGuard<'_, BTreeSet<Key>> {
         self.asked.lock().expect("no holder of this lock panics")
+    }
+
+    /// Another number after everything that is learned.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::SeqCst)
+    }
+
+    fn learn(&self, key: Key, known: Known) {
+        self.known().insert(key, known);
+        self.version.fetch_add(1, Ordering::SeqCst);
     }
 
     /// The digest of a tag, where it is known for this service and revision.
@@ -93,7 +106,7 @@ impl Reconciler {
         };
         let digest = self.0.parts.registry.digest(tag, &insecure).await?;
         let known = Known { tag: tag.clone(), revision: revision.cloned(), digest: digest.clone() };
-        self.0.images.known().insert(key.clone(), known);
+        self.0.images.learn(key.clone(), known);
         Ok(digest)
     }
 

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::attempt::Prepared;
 use super::clusters::Handle;
+use super::prepare::{Prepared, Ready};
 use super::rollout::Key;
 use super::{Reconciler, chain};
 use crate::desired::{ArtifactSource, BuildRequest, Environment, Wanted};
@@ -102,13 +102,13 @@ impl Reconciler {
     pub(super) async fn standing_services(
         &self,
         environment: &Environment,
-        prepared: &BTreeMap<ServiceName, Prepared>,
+        prepared: &Ready,
         handle: &Handle,
     ) -> Result<BTreeMap<ServiceName, Standing>, StoreError> {
         let mut standing = BTreeMap::new();
         for service in environment.services.keys().chain(environment.broken.keys()) {
             let key = Self::state_key(environment, service);
-            let why = match prepared.get(service) {
+            let why = match prepared.get(service).map(|ready| &**ready) {
                 // it waits for its image, and is left as it runs meanwhile
                 Some(ready) if ready.awaits().is_some() => None,
                 Some(Prepared { manifests: Err(refusal), .. }) => Some(refusal.message.clone()),

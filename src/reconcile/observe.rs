@@ -80,7 +80,7 @@ impl Reconciler {
             return;
         }
         let Some(handle) = self.open_handle(cluster, &environment.namespace).await else { return };
-        let keys: Vec<_> = handle.set.held(service).into_iter().map(|held| held.key).collect();
+        let keys: Vec<_> = handle.set.held(service).iter().map(|held| held.key.clone()).collect();
         let checkup = match health::check(handle.set.cluster(), &keys, &self.0.parts.redactor).await {
             Ok(checkup) => checkup,
             Err(error) => {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::attempt::Prepared;
+use super::prepare::Prepared;
 use super::rollout::Work;
 use super::{ReconcileError, Reconciler};
 use crate::config::service::ServiceType;
@@ -136,7 +136,7 @@ impl Reconciler {
             }
         })
         .await?;
-        let Some(wish) = work.prepared.as_ref().map(Prepared::wish) else { return Ok(None) };
+        let Some(wish) = work.prepared.as_deref().map(Prepared::wish) else { return Ok(None) };
         let id = self.deployment_of(work, &wish, "queued").await?;
         Ok(Some(Begun::new(id)))
     }

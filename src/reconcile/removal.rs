@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::attempt::Planned;
+use super::planning::Planned;
 use super::record::Record;
+use super::rollout::Key;
 use super::{Hint, ReconcileError, Reconciler, Snapshot, chain};
 use crate::cluster::{self, Outcome, prune};
 use crate::config::root::ClusterType;
@@ -24,19 +25,17 @@ type Gone = (ServiceName, Arc<Record>);
 impl Reconciler {
     /// Takes down previews that are no longer wanted, and holds every other environment that vanished.
     pub(super) async fn take_down(&self, now: &Snapshot) {
-        let records = match self.records().await {
+        let kept: BTreeSet<_> = now.environments.iter().map(|e| (&e.project, &e.name)).collect();
+        let records = match self.records(|key| !kept.contains(&(&key.0, &key.1))).await {
             Ok(records) => records,
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "What should no longer exist could not be looked up; it is tried again.");
                 return;
             }
         };
-        let kept: BTreeSet<_> = now.environments.iter().map(|e| (&e.project, &e.name)).collect();
         let mut gone: BTreeMap<(ProjectName, EnvironmentName), Vec<Gone>> = BTreeMap::new();
         for ((project, environment, service), record) in records {
-            if !kept.contains(&(&project, &environment)) {
-                gone.entry((project, environment)).or_default().push((service, record));
-            }
+            gone.entry((project, environment)).or_default().push((service, record));
         }
         self.0
             .absent
@@ -201,13 +200,15 @@ impl Reconciler {
         if !environment.absence_is_proven {
             return Ok(());
         }
-        for (service, record) in self.records_of(&environment.project, &environment.name).await? {
-            let known = environment.services.contains_key(&service)
-                || environment.broken.contains_key(&service)
-                || plan.unit(service.as_str()).is_some();
-            let runs = self.0.rollouts.runs(&Self::state_key(environment, &service)).await;
-            if !known && !runs {
-                self.forget_services(environment, &[(service, record)]).await?;
+        let is_stray = |(project, name, service): &Key| {
+            (project, name) == (&environment.project, &environment.name)
+                && !environment.services.contains_key(service)
+                && !environment.broken.contains_key(service)
+                && plan.unit(service.as_str()).is_none()
+        };
+        for (key, record) in self.records(is_stray).await? {
+            if !self.0.rollouts.runs(&key).await {
+                self.forget_services(environment, &[(key.2, record)]).await?;
             }
         }
         Ok(())

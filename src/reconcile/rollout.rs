@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::Prepared;
 use super::clusters::Handle;
 use super::last_good::{LastGood, Standing};
+use super::prepare::Prepared;
 use super::record::{Begun, Failure};
 use super::{FAULT, Hint, Part, ReconcileError, Reconciler, chain};
 use crate::build::{LogLine, Stream};
@@ -32,8 +32,8 @@ pub(super) struct Work {
     pub(super) environment: Arc<Environment>,
     pub(super) config_revision: Option<Revision>,
     pub(super) name: ServiceName,
-    pub(super) unit: UnitPlan,
-    pub(super) prepared: Option<Prepared>,
+    pub(super) unit: Arc<UnitPlan>,
+    pub(super) prepared: Option<Arc<Prepared>>,
     /// Where it does not move on: what it stands as.
     pub(super) standing: Option<Standing>,
     pub(super) handle: Arc<Handle>,
@@ -114,6 +114,17 @@ impl Running {
     }
 }
 
+/// What an attempt did about a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// There is nothing to do.
+    AtRest,
+    /// Its rollout runs, or something is waited for.
+    UnderWay,
+    /// Not before the rollout of an older input has come to its end.
+    Deferred,
+}
+
 /// How a rollout ended.
 pub(super) enum End {
     Live,
@@ -126,13 +137,20 @@ pub(super) enum End {
 
 impl Reconciler {
     /// Starts the rollout of a service where it has something to do; calls off one for an older input.
-    /// Says whether that is done: not while the other comes to its end.
-    pub(super) async fn roll_out(&self, work: Work) -> Result<bool, ReconcileError> {
+    pub(super) async fn roll_out(&self, work: Work) -> Result<Turn, ReconcileError> {
         self.abandon(&work).await?;
         let key = Self::state_key(&work.environment, &work.name);
-        let wish = work.prepared.as_ref().map(Prepared::wish);
-        if !self.begin_rollout(&key, work).await? {
-            return Ok(false);
+        let wish = work.prepared.as_deref().map(Prepared::wish);
+        let (handle, prepared, record) =
+            (Arc::clone(&work.handle), work.prepared.clone(), self.record(&key).await?);
+        handle.quiet.wake(&key.2);
+        let turn = self.begin_rollout(&key, work).await?;
+        match (turn, prepared, record.zip(self.record(&key).await?)) {
+            (Turn::Deferred, ..) => return Ok(turn),
+            (Turn::AtRest, Some(prepared), Some((before, record))) if Arc::ptr_eq(&before, &record) => {
+                handle.quiet.rest(&key.2, &prepared, record);
+            }
+            _ => {}
         }
         // only now: whoever reads it finds what was begun for it
         let mut wishes = self.0.wishes.lock().expect("no holder of this lock panics");
@@ -140,10 +158,10 @@ impl Reconciler {
             Some(wish) => drop(wishes.insert(key, wish)),
             None => drop(wishes.remove(&key)),
         }
-        Ok(true)
+        Ok(turn)
     }
 
-    async fn begin_rollout(&self, key: &Key, work: Work) -> Result<bool, ReconcileError> {
+    async fn begin_rollout(&self, key: &Key, work: Work) -> Result<Turn, ReconcileError> {
         let (digest, gone) = (work.digest(), work.unit.gone);
         let mut all = self.0.rollouts.all.lock().await;
         if let Some(current) = all.get(key) {
@@ -151,13 +169,17 @@ impl Reconciler {
                 if *current.applied.borrow() && work.unit.changes() {
                     current.again.send_replace(Arc::new(work));
                 }
-                return Ok(true);
+                return Ok(Turn::UnderWay);
             }
             // it may be in the middle of a write that this plan does not know of: once it has ended, there is another
             current.cancel.cancel();
-            return Ok(false);
+            return Ok(Turn::Deferred);
         }
-        let Some(begun) = self.begin_or_stand(&work).await? else { return Ok(true) };
+        let awaits = work.prepared.as_ref().is_some_and(|prepared| prepared.awaits().is_some());
+        let nothing_to_do = !work.unit.changes() && !awaits;
+        let Some(begun) = self.begin_or_stand(&work).await? else {
+            return Ok(if nothing_to_do { Turn::AtRest } else { Turn::UnderWay });
+        };
         let cancel = self.0.stop.child_token();
         let (applied, receiver) = watch::channel(false);
         let work = Arc::new(work);
@@ -185,14 +207,14 @@ impl Reconciler {
             this.tell();
             this.0.rollouts.count.send_modify(|count| *count -= 1);
         });
-        Ok(true)
+        Ok(Turn::UnderWay)
     }
 
     /// What begins, if anything does. What does not move on is recorded as such, and put back as it ran.
     async fn begin_or_stand(&self, work: &Work) -> Result<Option<Begun>, ReconcileError> {
         let awaits = work.prepared.as_ref().is_some_and(|prepared| prepared.awaits().is_some());
         if work.unit.broken.is_some() && !awaits {
-            match &work.prepared {
+            match work.prepared.as_deref() {
                 Some(Prepared { manifests: Err(refusal), .. }) => self.record_refusal(work, refusal).await?,
                 // what failed is on record
                 Some(_) => {}
@@ -319,7 +341,7 @@ impl Reconciler {
 
     /// Until what it runs is there, and what it comes after is applied; or how it ended before.
     async fn until_ready(&self, work: &Work, begun: &Begun) -> Result<Option<End>, ReconcileError> {
-        if let Some(tag) = work.prepared.as_ref().and_then(Prepared::awaits) {
+        if let Some(tag) = work.prepared.as_deref().and_then(Prepared::awaits) {
             return self.await_image(work, begun, tag).await.map(Some);
         }
         if let Some(failure) = self.build(work, begun).await? {

@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::answers::{Answers, Place, Refs};
+use super::basis::Basis;
 use super::head::ConfigHead;
 use super::{Hint, ReconcileError, Reconciler, Snapshot, chain};
 use crate::config::Repository;
 use crate::desired::{self, Inputs, PullRequest};
-use crate::name::{EnvironmentName, ProjectName, Revision, ServiceName};
 use crate::source::{Mirror, RepositoryUrl};
 
 /// How long a preview lasts where its project does not say.
@@ -29,6 +30,10 @@ pub(super) struct Memory {
     /// Why a repository could not be fetched the last time.
     failed: BTreeMap<String, String>,
     pulls: Vec<PullRequest>,
+    /// The repositories that the config names, and the config.
+    named: Option<(Arc<Repository>, BTreeSet<String>)>,
+    /// What the snapshot was made of.
+    basis: Option<Basis>,
     forge: super::forge::Known,
     answers: Answers,
     desired: desired::Memory,
@@ -52,52 +57,94 @@ impl Reconciler {
         let head = match self.take_in(&mirror, &mut memory, &mut troubles).await {
             Ok(head) if head.config.is_usable() => head,
             Ok(head) => {
+                memory.basis = None;
                 self.stick(Some(begun), &troubles, Some(&head));
                 return self.see_heads(&mut memory).await.map_err(Into::into);
             }
             Err(error) => {
                 // what could not be fetched says nothing of the commits that wait for it
+                memory.basis = None;
                 self.stick(if memory.fetched { Some(begun) } else { None }, &troubles, None);
                 return Err(error);
             }
         };
         let config = Arc::clone(&head.config);
-        let mirrors = self.app_mirrors(&config).await;
+        let mirrors = self.app_mirrors(&config, &mut memory).await;
         self.watch(mirrors.values().flatten().chain([&mirror]));
         self.fetch_apps(&mirrors, &mut memory, &hinted).await;
         let followed: BTreeSet<_> = mirrors.values().flatten().map(|mirror| mirror.url().key()).collect();
         let silent = followed.into_iter().filter(|key| *key != mirror.url().key());
         let silent = silent.filter_map(|key| memory.failed.get(key));
         troubles.extend(silent.map(|why| format!("not up to date: {why}")));
-        let unlisted = self.list_pulls(&config, &mirrors, &mut memory).await;
+        let unlisted = self.list_pulls(&config, &mirrors, &mut memory, &hinted).await;
+        let basis = Basis {
+            config: Arc::clone(&config),
+            addresses: Basis::addresses(&mirrors),
+            refs: memory.refs.clone(),
+            failed: memory.failed.clone(),
+            pulls: memory.pulls.clone(),
+            unlisted,
+            records: self.records_version(),
+            asked: AtomicBool::new(false),
+        };
+        let trouble = Some(troubles.join("\n")).filter(|trouble| !trouble.is_empty());
+        let same = memory.basis.as_ref().is_some_and(|before| before.is_still(&basis));
+        let made = if same && memory.answers.are_final {
+            None
+        } else {
+            Some(self.put_together(&head, mirrors, basis, &mut memory).await?)
+        };
+        self.0.snapshot.send_modify(|snapshot| {
+            if let Some(made) = made {
+                *snapshot = Arc::new(made);
+            }
+            let snapshot = Arc::make_mut(snapshot);
+            (snapshot.trouble, snapshot.stuck) = (trouble, None);
+            (snapshot.begun, snapshot.at) = (Some(begun), Some(self.0.parts.clock.now()));
+        });
+        self.see_heads(&mut memory).await.map_err(Into::into)
+    }
+
+    /// What should exist, made anew.
+    async fn put_together(
+        &self,
+        head: &ConfigHead,
+        mirrors: Mirrored,
+        basis: Basis,
+        memory: &mut Memory,
+    ) -> Result<Snapshot, ReconcileError> {
+        let config = Arc::clone(&head.config);
         let is_of = |repo: &str, pull: &PullRequest| matches!(mirrors.get(repo), Some(Ok(mirror)) if mirror.url().key() == pull.repository);
         let lookups: Vec<_> =
             desired::lookups(&config, &memory.pulls, is_of).into_iter().map(Arc::new).collect();
-        let places = places(&mirrors, &memory);
+        let places = places(&mirrors, memory);
         let found = memory.answers.ask(&lookups, &places).await;
-        let deployed = self.deployed().await?;
-        let (environments, refused) = {
+        let desired = self.with_deployed(|deployed| {
             let Memory { pulls, desired, .. } = &mut *memory;
             let inputs = Inputs {
                 config: &config,
                 found: &found,
                 pulls,
-                deployed: &deployed,
+                deployed: &|project, environment, service| {
+                    basis.asked.store(true, Ordering::Relaxed);
+                    deployed(project, environment, service)
+                },
                 embedded: self.0.parts.embedded,
                 trust_pull_requests: self.0.parts.trust_pull_requests,
                 hosts: &self.0.parts.hosts,
                 addresses: &*self.0.parts.addresses,
             };
             (desired::desired(&inputs, desired), desired::refused(&inputs))
-        };
+        });
+        let (environments, refused) = desired.await?;
         let mut snapshot = Snapshot {
             config_revision: Some(head.revision.clone()),
             environments,
-            trouble: Some(troubles.join("\n")).filter(|trouble| !trouble.is_empty()),
-            at: Some(self.0.parts.clock.now()),
-            begun: Some(begun),
+            trouble: None,
+            at: None,
+            begun: None,
             stuck: None,
-            unlisted,
+            unlisted: basis.unlisted.clone(),
             pulls: memory.pulls.clone(),
             refused,
             lookups: Arc::new(lookups),
@@ -109,8 +156,8 @@ impl Reconciler {
             templates: Some(Arc::clone(&head.templates)),
         };
         snapshot.heads = self.heads(&snapshot);
-        self.0.snapshot.send_replace(Arc::new(snapshot));
-        self.see_heads(&mut memory).await.map_err(Into::into)
+        memory.basis = Some(basis);
+        Ok(snapshot)
     }
 
     /// The mirror of the config repository, fetched where a hint is about it.
@@ -189,17 +236,23 @@ impl Reconciler {
     }
 
     /// The mirror of every repository that a service names; one that cannot be named is an answer of its own.
-    async fn app_mirrors(&self, config: &Repository) -> Mirrored {
-        let mut mirrors = BTreeMap::new();
-        for project in config.projects.values() {
-            for repo in project.repositories(config).into_keys() {
-                let mirror = match self.address(&repo) {
-                    Ok(url) => self.cloned_from(&url).await,
-                    Err(error) => Err(error.to_string()),
-                };
-                mirrors.insert(repo, mirror);
+    async fn app_mirrors(&self, config: &Arc<Repository>, memory: &mut Memory) -> Mirrored {
+        let named = match memory.named.take().filter(|(of, _)| Arc::ptr_eq(of, config)) {
+            Some((_, named)) => named,
+            None => {
+                let all = config.projects.values().flat_map(|project| project.repositories(config));
+                all.map(|(repo, _)| repo).collect()
             }
+        };
+        let mut mirrors = BTreeMap::new();
+        for repo in &named {
+            let mirror = match self.address(repo) {
+                Ok(url) => self.cloned_from(&url).await,
+                Err(error) => Err(error.to_string()),
+            };
+            mirrors.insert(repo.clone(), mirror);
         }
+        memory.named = Some((Arc::clone(config), named));
         mirrors
     }
 
@@ -260,6 +313,7 @@ impl Reconciler {
         config: &Repository,
         mirrors: &Mirrored,
         memory: &mut Memory,
+        hinted: &impl Fn(&RepositoryUrl) -> bool,
     ) -> BTreeSet<String> {
         let mut pulls: Vec<PullRequest> = Vec::new();
         let mut unlisted = BTreeSet::new();
@@ -301,20 +355,12 @@ impl Reconciler {
             }
         }
         let of_forge = mirrors.values().flatten().filter(|mirror| mirror.url().has_forge());
-        let (more, silent) = self.forge_pulls(&mut memory.forge, config, of_forge, &memory.pulls).await;
+        let (more, silent) =
+            self.forge_pulls(&mut memory.forge, config, of_forge, &memory.pulls, hinted).await;
         pulls.extend(more);
         unlisted.extend(silent);
         memory.pulls = pulls;
         unlisted
-    }
-
-    /// The revision that each service runs, by its current record.
-    async fn deployed(
-        &self,
-    ) -> Result<BTreeMap<(ProjectName, EnvironmentName, ServiceName), Revision>, ReconcileError> {
-        let revision = |record: &super::record::Record| record.detail.revision.as_ref()?.parse().ok();
-        let all = self.records().await?.into_iter();
-        Ok(all.filter_map(|(key, record)| Some((key, revision(&record)?))).collect())
     }
 }
 

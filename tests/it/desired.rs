@@ -134,7 +134,7 @@ fn after(
         config,
         found,
         pulls,
-        deployed: &BTreeMap::new(),
+        deployed: &|_, _, _| None,
         embedded: Runtime::Process,
         trust_pull_requests: true,
         hosts: &Hosts { scheme: "https".to_owned(), port: Some(8080) },

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::{artifact_of, repo_of};
 use crate::reconcile::Reconciler;
-use crate::reconcile::attempt::{Prepared, Wish};
+use crate::reconcile::prepare::{Prepared, Wish};
 use crate::reconcile::rollout::Work;
 use crate::store::{DeploymentChange, DeploymentFilter, NewDeployment, StoreError};
 
@@ -51,7 +51,7 @@ impl Reconciler {
         if !self.0.unfinished.lock().expect("no holder of this lock panics").remove(&key) {
             return Ok(());
         }
-        let wish = work.prepared.as_ref().map(Prepared::wish);
+        let wish = work.prepared.as_deref().map(Prepared::wish);
         for deployment in self.unfinished(&work.environment, &work.name).await? {
             if wish.as_ref().is_none_or(|wish| !wish.is_of(&deployment)) {
                 self.end(&deployment.id, "superseded", None).await?;

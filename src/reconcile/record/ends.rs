@@ -6,7 +6,7 @@ use super::{Begun, ENDED, Failure, LINES, ServiceState, and_yet, cause_and_hint,
 use crate::desired::{Environment, Wanted};
 use crate::name::ServiceName;
 use crate::plan::{Plan, Verdict};
-use crate::reconcile::attempt::Refusal;
+use crate::reconcile::prepare::Refusal;
 use crate::reconcile::rollout::Work;
 use crate::reconcile::{ReconcileError, Reconciler};
 use crate::store::{NewLine, StoreError};
@@ -302,7 +302,10 @@ impl Reconciler {
         let key = format!("{}/{}", environment.project, environment.name);
         match &plan.verdict {
             Verdict::Go => {
-                self.store().remove("held", &key).await?;
+                // most never were
+                if self.store().get("held", &key).await?.is_some() {
+                    self.store().remove("held", &key).await?;
+                }
             }
             Verdict::Held(held) => {
                 let text = json!({"plan": held.plan, "services": held.services, "text": plan.to_string(), "reasons": held.reasons});

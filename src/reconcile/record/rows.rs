@@ -2,12 +2,14 @@
 //! the store once; after that every question about them is answered from memory.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
 use super::ServiceState;
+use crate::desired::Deployed;
 use crate::name::{EnvironmentName, ProjectName, ServiceName};
 use crate::reconcile::Reconciler;
 use crate::reconcile::rollout::Key;
@@ -22,7 +24,11 @@ pub(in crate::reconcile) struct Record {
 
 /// All records, by project, environment and service.
 #[derive(Default)]
-pub(in crate::reconcile) struct Records(OnceCell<Mutex<Known>>);
+pub(in crate::reconcile) struct Records {
+    known: OnceCell<Mutex<Known>>,
+    /// Another number after every change of a record.
+    version: AtomicU64,
+}
 
 type Known = BTreeMap<Key, Arc<Entry>>;
 
@@ -42,7 +48,7 @@ impl Entry {
 
 impl Records {
     async fn known(&self, store: &Store) -> Result<MutexGuard<'_, Known>, StoreError> {
-        let known = self.0.get_or_try_init(|| async {
+        let known = self.known.get_or_try_init(|| async {
             let entries = store.services(None, None).await?.into_iter().filter_map(|row| {
                 let key =
                     (row.project.parse().ok()?, row.environment.parse().ok()?, row.service.parse().ok()?);
@@ -60,17 +66,37 @@ impl Records {
 }
 
 impl Reconciler {
+    /// Another number after every change of a record.
+    pub(in crate::reconcile) fn records_version(&self) -> u64 {
+        self.0.records.version.load(Ordering::SeqCst)
+    }
+
     /// The record of a service.
     pub(in crate::reconcile) async fn record(&self, key: &Key) -> Result<Option<Arc<Record>>, StoreError> {
         let known = self.0.records.known(self.store()).await?;
         Ok(known.get(key).and_then(|entry| entry.record().clone()))
     }
 
-    /// Every record, in the order of the names.
-    pub(in crate::reconcile) async fn records(&self) -> Result<Vec<(Key, Arc<Record>)>, StoreError> {
+    /// Answers questions about what services run, as of now.
+    pub(in crate::reconcile) async fn with_deployed<T>(
+        &self,
+        ask: impl FnOnce(&Deployed<'_>) -> T,
+    ) -> Result<T, StoreError> {
         let known = self.0.records.known(self.store()).await?;
-        let all = known.iter();
-        Ok(all.filter_map(|(key, entry)| Some((key.clone(), entry.record().clone()?))).collect())
+        Ok(ask(&|project, environment, service| {
+            let entry = known.get(&(project.clone(), environment.clone(), service.clone()))?;
+            entry.record().as_ref()?.detail.revision.as_ref()?.parse().ok()
+        }))
+    }
+
+    /// The records of some services, in the order of the names.
+    pub(in crate::reconcile) async fn records(
+        &self,
+        wanted: impl Fn(&Key) -> bool,
+    ) -> Result<Vec<(Key, Arc<Record>)>, StoreError> {
+        let known = self.0.records.known(self.store()).await?;
+        let wanted = known.iter().filter(|(key, _)| wanted(key));
+        Ok(wanted.filter_map(|(key, entry)| Some((key.clone(), entry.record().clone()?))).collect())
     }
 
     /// The records of one environment, in the order of the names.
@@ -79,9 +105,8 @@ impl Reconciler {
         project: &ProjectName,
         environment: &EnvironmentName,
     ) -> Result<Vec<(ServiceName, Arc<Record>)>, StoreError> {
-        let known = self.0.records.known(self.store()).await?;
-        let mine = known.iter().filter(|(key, _)| (&key.0, &key.1) == (project, environment));
-        Ok(mine.filter_map(|(key, entry)| Some((key.2.clone(), entry.record().clone()?))).collect())
+        let mine = self.records(|key| (&key.0, &key.1) == (project, environment)).await?;
+        Ok(mine.into_iter().map(|(key, record)| (key.2, record)).collect())
     }
 
     /// Writes the record of a service where it differs from what stands there.
@@ -110,6 +135,7 @@ impl Reconciler {
         record.row.updated = self.0.parts.clock.now();
         self.store().put_service(record.row.clone()).await?;
         *entry.record() = Some(Arc::new(record));
+        self.0.records.version.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 
@@ -120,6 +146,7 @@ impl Reconciler {
         let _turn = entry.turn.lock().await;
         self.store().remove_service(key.0.as_str(), key.1.as_str(), key.2.as_str()).await?;
         *entry.record() = None;
+        self.0.records.version.fetch_add(1, Ordering::SeqCst);
         let mut known = self.0.records.known(self.store()).await?;
         // the map and this function hold it, and nobody waits for a turn
         if Arc::strong_count(&entry) == 2 {

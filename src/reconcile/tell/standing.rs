@@ -1,5 +1,7 @@
 //! Where a service stands on the way to what a commit wants of it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::super::judge::Target;
@@ -209,11 +211,15 @@ impl Reconciler {
 
     /// Whether a service that left the configuration is being removed.
     pub(super) async fn removes_any(&self, snapshot: &Snapshot) -> Result<bool, StoreError> {
-        for (key, _) in self.records().await? {
-            let gone = snapshot.environment(key.0.as_str(), key.1.as_str()).is_some_and(|environment| {
-                !environment.services.contains_key(&key.2) && !environment.broken.contains_key(&key.2)
-            });
-            if gone && self.0.rollouts.runs(&key).await {
+        let environments: BTreeMap<_, _> =
+            snapshot.environments.iter().map(|of| ((&of.project, &of.name), of)).collect();
+        let is_gone = |(project, name, service): &Key| {
+            environments.get(&(project, name)).is_some_and(|environment| {
+                !environment.services.contains_key(service) && !environment.broken.contains_key(service)
+            })
+        };
+        for (key, _) in self.records(is_gone).await? {
+            if self.0.rollouts.runs(&key).await {
                 return Ok(true);
             }
         }

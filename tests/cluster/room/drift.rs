@@ -133,7 +133,7 @@ async fn a_first_list_says_what_is_there_under_which_uid() {
     for ground in grounds().await {
         let set = ground.set().await;
         ground.apply(&set, "api", vec![ground.config("api", "api", "1")]).await;
-        let uid = set.held("api").remove(0).uid;
+        let uid = set.held("api")[0].uid.clone();
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let (watches, _events) = Watches::new(&ground.cluster, &tracker, &stop);
         watches.ensure("", "ConfigMap").await.unwrap();

@@ -1,6 +1,6 @@
 //! A piece of a cluster for one test: a namespace of its own, and what a story needs to say about it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use branchline::clock::Clock;
@@ -116,16 +116,11 @@ impl Ground {
             namespace: self.namespace.clone(),
             preview: false,
         };
-        let unit = Unit {
-            name: service.to_owned(),
-            wanted,
-            held: set.held(service),
-            live: BTreeMap::new(),
-            drifted: drifted.iter().cloned().collect(),
-            after: BTreeSet::new(),
-        };
+        let mut unit = Unit::new(service, wanted, set.held(service));
+        unit.drifted = drifted.iter().cloned().collect();
         let brake = Brake { max_delete_percent: 100, ..Brake::default() };
-        let request = Request { scope: &scope, units: &[unit], schema: Schema::builtin(), brake: &brake };
+        let request =
+            Request { scope: &scope, units: &[Arc::new(unit)], schema: Schema::builtin(), brake: &brake };
         plan::plan(&request).expect("a plan")
     }
 
