@@ -178,6 +178,11 @@ impl Reconciler {
         let digest =
             inputs.text(&image).text(&template.map(|id| id.to_string()).unwrap_or_default()).finish();
         let manifests = manifests(snapshot, environment, service, run, templates, &image);
+        let digest = match &manifests {
+            Ok(_) => digest,
+            // the same input is not refused once the policy is another one
+            Err(refusal) => Hasher::new("refused").part(digest.bytes()).text(&refusal.message).finish(),
+        };
         let (service, image) = (Arc::clone(service), Some(image));
         Arc::new(Prepared { service, digest, manifests, order, image, tag, before, template })
     }

@@ -41,6 +41,7 @@ async fn mistakes_are_named_at_their_place_and_stop_nothing_else() {
     let demo = Demo::start(&folder.path().join("demo"));
     mistakes_in_a_service(&demo).await;
     mistakes_in_a_template(&demo).await;
+    a_policy_that_refuses_what_runs(&demo).await;
     hostile_values_stay_values(&demo).await;
     let demo = what_is_broken_comes_back_after_a_restart(demo).await;
     demo.end();
@@ -118,6 +119,23 @@ async fn mistakes_in_a_template(demo: &Demo) {
         demo.revert("config");
         is_well(demo).await;
     }
+}
+
+/// Nothing but the policy changes, and what was rendered before is refused.
+async fn a_policy_that_refuses_what_runs(demo: &Demo) {
+    let path = demo.work("config").join("branchline.yaml");
+    let whole = std::fs::read_to_string(path).unwrap();
+    let (without_limits, _) = whole.split_once("  defaults:").unwrap();
+    let revision = demo.push("config", "branchline.yaml", without_limits);
+    until("all run without limits", async || demo.note("config", &revision).contains("Live")).await;
+    is_well(demo).await;
+    let strict = without_limits.replace("policy: {", "policy: {requireResourceLimits: true, ");
+    demo.push("config", "branchline.yaml", &strict);
+    is_told(demo, "web", "policy.requireResourceLimits").await;
+    demo.revert("config");
+    is_well(demo).await;
+    demo.push("config", "branchline.yaml", &whole);
+    is_well(demo).await;
 }
 
 /// A value never becomes YAML or a template, wherever it stands.
