@@ -1,14 +1,26 @@
 //! Reading and planning of config repositories of 1,000 services: goals of the issue that built them.
 //!
 //! `cargo bench --bench config`. No server is involved.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+mod common;
+
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use branchline::config::{self, File, Repository};
-use branchline::desired::{self, Found, Hosts, Inputs, Runtime};
+use branchline::desired::{self, Found, Hosts, Inputs, Lookup, LookupKey, Runtime};
 
-fn main() {
-    divan::main();
+use crate::common::rate;
+
+const SERVICES: usize = 1000;
+/// The files before those of the services.
+const FIRST: usize = 3;
+static HOSTS: Hosts = Hosts { scheme: String::new(), port: None };
+
+fn main() -> anyhow::Result<()> {
+    println!("config of {SERVICES} services in one environment, no server:");
+    measure()
 }
 
 fn files(services: usize) -> Vec<File> {
@@ -47,34 +59,52 @@ fn load(services: usize) -> Repository {
     repository
 }
 
-/// Goal: at most 1 s for 1,000 services.
-#[divan::bench(args = [100, 1000], sample_count = 10)]
-fn validate(bencher: divan::Bencher<'_, '_>, services: usize) {
-    bencher.with_inputs(|| files(services)).bench_values(config::load);
+fn measure() -> anyhow::Result<()> {
+    let read = files(SERVICES);
+    rate("services validated", (1000, 1), "goal: 1,000 at once in 1 s", || read.clone(), config::load)?;
+    let repository = load(SERVICES);
+    let changed = |number: usize| {
+        let mut files = read.clone();
+        let file = &mut files[FIRST + number % SERVICES];
+        let text = String::from_utf8_lossy(file.bytes.as_ref().expect("it is readable"));
+        let text = text.replace("LEVEL: info", &format!("LEVEL: l{number}"));
+        file.bytes = Ok(text.into_bytes().into());
+        file.id = format!("{} changed {number}", file.path);
+        files
+    };
+    let number = Cell::new(0);
+    let another = || changed(number.replace(number.get() + 1));
+    let reread = |files| config::load_after(&repository, files);
+    rate("services reread after one of them changed", (1000, 20), "part of one change", another, reread)?;
+    let found = found(&repository);
+    let anew = |()| desired::desired(&inputs(&repository, &found), &mut desired::Memory::default());
+    rate("services put together", (1000, 5), "part of the first attempt", || (), anew)?;
+    let mut memory = desired::Memory::default();
+    let _ = desired::desired(&inputs(&repository, &found), &mut memory);
+    let next = || config::load_after(&repository, another());
+    let after = |config| desired::desired(&inputs(&config, &found), &mut memory);
+    rate("services put together after one of them changed", (1000, 20), "part of one change", next, after)
 }
 
-#[divan::bench(args = [100, 1000], sample_count = 10)]
-fn desired(bencher: divan::Bencher<'_, '_>, services: usize) {
-    let repository = load(services);
+fn inputs<'a>(config: &'a Repository, found: &'a BTreeMap<LookupKey, Found>) -> Inputs<'a> {
+    Inputs {
+        config,
+        found,
+        pulls: &[],
+        deployed: &|_, _, _| None,
+        embedded: Runtime::Process,
+        trust_pull_requests: false,
+        hosts: &HOSTS,
+        addresses: &|_, _| 28000,
+    }
+}
+
+/// Every question to Git, answered.
+fn found(repository: &Repository) -> BTreeMap<LookupKey, Found> {
     let revision: branchline::name::Revision = "1".repeat(40).parse().expect("a revision");
-    let found: BTreeMap<_, _> = desired::lookups(&repository, &[], |_, _| false)
-        .into_iter()
-        .map(|lookup| {
-            let (revision, head) = (revision.clone(), revision.clone());
-            (lookup.key, Found::Revision { revision, head, changed: true, app_file: None })
-        })
-        .collect();
-    bencher.bench(|| {
-        let inputs = Inputs {
-            config: &repository,
-            found: &found,
-            pulls: &[],
-            deployed: &BTreeMap::new(),
-            embedded: Runtime::Process,
-            trust_pull_requests: false,
-            hosts: &Hosts { scheme: "https".to_owned(), port: None },
-            addresses: &|_, _| 28000,
-        };
-        desired::desired(&inputs, &mut desired::Memory::default())
-    });
+    let answer = |lookup: Lookup| {
+        let (revision, head) = (revision.clone(), revision.clone());
+        (lookup.key, Found::Revision { revision, head, changed: true, app_file: None })
+    };
+    desired::lookups(repository, &[], |_, _| false).into_iter().map(answer).collect()
 }

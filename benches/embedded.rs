@@ -1,22 +1,66 @@
-//! The embedded API without its node: applies a second through `kube::Client`, in this process, on one thread.
+//! The embedded API without its node: applies a second through `kube::Client`, in this process.
 //!
-//! Goal: 10,000 with objects of about 1 KB.
+//! Goal: 10,000 with objects of about 1 KB. Beside the rate stands what one apply takes of a processor, which a busy
+//! machine changes less.
+#![expect(clippy::disallowed_methods, reason = "a bench ends its tasks with itself")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+mod common;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use branchline::clock::Clock;
 use branchline::embedded::{Embedded, EmbeddedOptions, KeepNothing};
-use divan::Bencher;
-use divan::counter::ItemsCount;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
-/// Applies of one sample.
-const OBJECTS: usize = 500;
+use crate::common::{cpu, cpu_since};
 
-fn main() {
-    divan::main();
+/// Objects of one measurement.
+const OBJECTS: u32 = 5000;
+/// Clients that apply side by side.
+const CLIENTS: u32 = 8;
+
+fn main() -> anyhow::Result<()> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    println!("embedded API, in this process, without its node: applies of Deployments of 1 KB");
+    let one = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    one.block_on(measure("one thread"))?;
+    let all = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    all.block_on(async { tokio::spawn(measure("all cores")).await? })
+}
+
+async fn measure(threads: &str) -> anyhow::Result<()> {
+    let options = EmbeddedOptions { clock: Clock::system(), state: Arc::new(KeepNothing) };
+    let cluster = Embedded::new(options).await?;
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment"));
+    let api: Api<DynamicObject> = Api::default_namespaced_with(cluster.client(), &kind);
+    for (what, image) in [("create", "web:1"), ("update", "web:2"), ("unchanged", "web:2")] {
+        let (begun, cpu) = (Instant::now(), cpu()?);
+        let clients = (0..CLIENTS).map(|client| tokio::spawn(apply(api.clone(), client, image)));
+        for client in futures::future::join_all(clients).await {
+            client??;
+        }
+        let (took, cpu) = (begun.elapsed(), cpu_since(cpu)?);
+        println!(
+            "  {what}, {threads}: {:.0} a second, {:.0?} of CPU each (goal: 10,000)",
+            f64::from(OBJECTS) / took.as_secs_f64(),
+            cpu / OBJECTS
+        );
+    }
+    Ok(())
+}
+
+/// Applies its share of the objects, one after the other.
+async fn apply(api: Api<DynamicObject>, client: u32, image: &str) -> anyhow::Result<()> {
+    let params = PatchParams::apply("branchline").force();
+    for number in (client..OBJECTS).step_by(CLIENTS as usize) {
+        let name = format!("web-{number}");
+        api.patch(&name, &params, &Patch::Apply(&deployment(&name, image))).await?;
+    }
+    Ok(())
 }
 
 /// A Deployment of about 1 KB of JSON, as the built-in templates make it.
@@ -38,71 +82,4 @@ fn deployment(name: &str, image: &str) -> Value {
             }},
         },
     })
-}
-
-struct Bench {
-    runtime: tokio::runtime::Runtime,
-    api: Api<DynamicObject>,
-}
-
-fn bench() -> Bench {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let options = EmbeddedOptions { clock: Clock::system(), state: Arc::new(KeepNothing) };
-    let api = runtime.block_on(async {
-        let cluster = Embedded::new(options).await.expect("nothing is kept");
-        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment"));
-        Api::default_namespaced_with(cluster.client(), &kind)
-    });
-    Bench { runtime, api }
-}
-
-impl Bench {
-    fn apply(&self, image: &str) {
-        let params = PatchParams::apply("branchline").force();
-        self.runtime.block_on(async {
-            for at in 0..OBJECTS {
-                let name = format!("web-{at}");
-                let object = deployment(&name, image);
-                self.api.patch(&name, &params, &Patch::Apply(&object)).await.expect("it is valid");
-            }
-        });
-    }
-}
-
-/// Objects that are not there yet.
-#[divan::bench(sample_count = 10)]
-fn create(bencher: Bencher<'_, '_>) {
-    bencher
-        .counter(ItemsCount::new(OBJECTS))
-        .with_inputs(bench)
-        .bench_values(|bench| bench.apply("registry.example.com/web:1"));
-}
-
-/// Objects with another image.
-#[divan::bench(sample_count = 10)]
-fn update(bencher: Bencher<'_, '_>) {
-    let prepared = || {
-        let bench = self::bench();
-        bench.apply("registry.example.com/web:1");
-        bench
-    };
-    bencher
-        .counter(ItemsCount::new(OBJECTS))
-        .with_inputs(prepared)
-        .bench_values(|bench| bench.apply("registry.example.com/web:2"));
-}
-
-/// The same again.
-#[divan::bench(sample_count = 10)]
-fn unchanged(bencher: Bencher<'_, '_>) {
-    let prepared = || {
-        let bench = self::bench();
-        bench.apply("registry.example.com/web:1");
-        bench
-    };
-    bencher
-        .counter(ItemsCount::new(OBJECTS))
-        .with_inputs(prepared)
-        .bench_values(|bench| bench.apply("registry.example.com/web:1"));
 }

@@ -3,19 +3,24 @@
 //! Goals: 6,000 from changed values, 100,000 where the output is remembered. One service of type `web` with
 //! everything in it makes six objects.
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+mod common;
+
+use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use branchline::render::policy::{Rules, check};
 use branchline::render::{Manifest, RenderCache, TemplateSet, render};
-use divan::counter::ItemsCount;
-use divan::{Bencher, black_box};
 use serde_json::{Value, json};
 
-const OBJECTS: usize = 6;
+use crate::common::rate;
 
-fn main() {
-    divan::main();
+const OBJECTS: u32 = 6;
+
+fn main() -> anyhow::Result<()> {
+    println!("render and policy, no server: one service of type `web` makes {OBJECTS} objects");
+    measure()
 }
 
 fn values(replicas: u32) -> Value {
@@ -49,37 +54,29 @@ fn rules() -> Rules {
 }
 
 fn checked(manifests: &[Manifest], rules: &Rules) {
-    assert_eq!(manifests.len(), OBJECTS);
+    assert_eq!(manifests.len(), OBJECTS as usize);
     assert!(check(manifests, rules).is_empty());
 }
 
-/// Every rendering has values that were never seen before.
-#[divan::bench]
-fn changed_values(bencher: Bencher) {
-    let (set, rules, next) = (TemplateSet::builtin(), rules(), AtomicU32::new(1));
-    let values = || values(next.fetch_add(1, Ordering::Relaxed));
-    bencher.counter(ItemsCount::new(OBJECTS)).with_inputs(values).bench_values(|values| {
-        let manifests = render(set, "web", black_box(&values)).expect("renders");
-        checked(&manifests, &rules);
-    });
-}
-
-/// The values were seen before; the policy looks at the objects again.
-#[divan::bench]
-fn remembered(bencher: Bencher) {
-    let (set, rules, cache) = (TemplateSet::builtin(), rules(), RenderCache::new(16));
-    let values = values(3);
-    cache.render(set, "web", &values).expect("renders");
-    bencher.counter(ItemsCount::new(OBJECTS)).bench(|| {
-        let manifests = cache.render(set, "web", black_box(&values)).expect("remembered");
-        checked(&manifests, &rules);
-    });
-}
-
-/// The policy alone.
-#[divan::bench]
-fn policy(bencher: Bencher) {
-    let rules = rules();
-    let manifests = render(TemplateSet::builtin(), "web", &values(3)).expect("renders");
-    bencher.counter(ItemsCount::new(OBJECTS)).bench(|| checked(black_box(&manifests), &rules));
+fn measure() -> anyhow::Result<()> {
+    let (set, rules, next) = (TemplateSet::builtin(), rules(), Cell::new(1));
+    let another = || {
+        next.set(next.get() + 1);
+        values(next.get())
+    };
+    let render_anew = |values: Value| checked(&render(set, "web", &values).expect("renders"), &rules);
+    rate("objects from changed values", (OBJECTS, 2000), "goal: 6,000", another, render_anew)?;
+    let cache = RenderCache::new(16);
+    let known = values(3);
+    cache.render(set, "web", &known).expect("renders");
+    let remembered = |()| checked(&cache.render(set, "web", &known).expect("remembered"), &rules);
+    rate("objects whose output is remembered", (OBJECTS, 10_000), "goal: 100,000", || (), remembered)?;
+    let manifests = render(set, "web", &known).expect("renders");
+    rate(
+        "objects for the policy alone",
+        (OBJECTS, 10_000),
+        "part of both",
+        || (),
+        |()| checked(&manifests, &rules),
+    )
 }

@@ -6,7 +6,8 @@
 #![expect(clippy::disallowed_methods, reason = "a bench ends its tasks with itself")]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
-use std::io::Write;
+mod common;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -25,6 +26,8 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::common::{at, synced_write};
+
 const SECRET: &str = "of the benchmark";
 const PAYLOAD_BYTES: usize = 10_000;
 const EACH: usize = 2000;
@@ -32,7 +35,10 @@ const EACH: usize = 2000;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    println!("one synced write of this disk: {:?}", synced_write(folder.path())?);
+    println!(
+        "webhook: deliveries of 10 KB over open connections, each synced before its answer; one synced write of the disk takes {:.1?}",
+        synced_write(folder.path())?
+    );
     let (address, mut reader) = start(folder.path()).await?;
     let mut stored = 0;
     for connections in [1, 8, 32, 128] {
@@ -53,44 +59,19 @@ async fn main() -> anyhow::Result<()> {
         reader.finish(&hints).await?;
         handed_out += hints.len();
     }
-    println!("{handed_out} hints read, handed out and finished in {:?}", begun.elapsed());
+    println!("  {handed_out} hints read, handed out and finished in {:.1?}", begun.elapsed());
     Ok(())
 }
 
 fn report(connections: usize, took: Duration, mut waits: Vec<Duration>) {
-    waits.sort();
-    let at = |part: f64| {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "an index"
-        )]
-        let index = (waits.len() as f64 * part) as usize;
-        waits[index.min(waits.len() - 1)]
-    };
     #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
     let rate = waits.len() as f64 / took.as_secs_f64();
     println!(
-        "{connections:>4} connections: {rate:>7.0} a second, p50 {:?}, p99 {:?}, worst {:?}",
-        at(0.50),
-        at(0.99),
-        at(1.0)
+        "  {connections:>3} connections: {rate:.0} a second, p50 {:.1?}, p99 {:.1?}, worst {:.1?} (goal: 500 a second, p99 10 ms)",
+        at(&mut waits, 50),
+        at(&mut waits, 99),
+        at(&mut waits, 100)
     );
-}
-
-/// The median of some synced writes.
-fn synced_write(folder: &Path) -> anyhow::Result<Duration> {
-    let mut file = std::fs::File::create(folder.join("probe"))?;
-    let mut times = Vec::new();
-    for _ in 0..50 {
-        let begun = Instant::now();
-        file.write_all(&[0; 4096])?;
-        file.sync_data()?;
-        times.push(begun.elapsed());
-    }
-    times.sort();
-    Ok(times[times.len() / 2])
 }
 
 async fn start(folder: &Path) -> anyhow::Result<(SocketAddr, HintReader)> {

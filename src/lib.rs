@@ -7,6 +7,10 @@
 //! The modules stand in a strict order: each may use only those above it in this list.
 //! `tests/it/house.rs` holds that order. [`reconcile`] is the line above spelled out.
 
+/// Many small objects are made and dropped on many threads, and the memory of a burst is to be given back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub mod hash;
 pub mod name;
 pub mod secret;

@@ -11,15 +11,18 @@
 )]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod repository;
 mod world;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use branchline::reconcile::Hint;
 
+use crate::common::{at, cpu, cpu_since, resident};
 use crate::repository::SERVICES;
 use crate::world::{Server, World, environment};
 
@@ -44,7 +47,11 @@ fn main() -> anyhow::Result<()> {
 
 async fn measure(server: Server) -> anyhow::Result<()> {
     let world = World::start(server).await?;
-    println!("attempt on {}: {SERVICES} services in one environment", world.server);
+    println!(
+        "attempt on {}: {SERVICES} services in one environment; one synced write of the disk takes {:.1?}",
+        world.server,
+        world.synced_write()?
+    );
     first(&world).await?;
     nothing(&world, "its environment alone", &environment()?)?;
     nothing(&world, "both repositories fetched", &Hint::Everything)?;
@@ -52,7 +59,7 @@ async fn measure(server: Server) -> anyhow::Result<()> {
     one_change(&world, "its source", World::change_source).await?;
     println!(
         "  memory of this process: {} MB resident (server, clients and repositories in one)",
-        resident()?
+        resident("self")?
     );
     world.end().await
 }
@@ -63,11 +70,18 @@ async fn first(world: &World) -> anyhow::Result<()> {
     let cpu = cpu()?;
     world.hint(Hint::Everything);
     world.settled().await?;
-    let (took, requests) = (begun.elapsed(), world.calls().len());
+    let (took, calls) = (begun.elapsed(), world.calls());
     println!(
-        "  first: live in {took:.1?}, {requests} requests, {:.1?} of CPU, the server's in it where it is embedded",
+        "  first: live in {took:.1?}, {} requests, {:.1?} of CPU, the server's in it where it is embedded",
+        calls.len(),
         cpu_since(cpu)?
     );
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for call in &calls {
+        *kinds.entry(call.kind()).or_default() += 1;
+    }
+    let kinds: Vec<_> = kinds.into_iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    println!("    {}", kinds.join(", "));
     Ok(())
 }
 
@@ -119,30 +133,4 @@ async fn one_change(
         at(&mut live, 50),
     );
     Ok(())
-}
-
-/// The time that so many per cent stay below.
-fn at(times: &mut [Duration], percent: usize) -> Duration {
-    times.sort();
-    times[(times.len() - 1) * percent / 100]
-}
-
-/// Processor time of this process so far: `utime` and `stime` of proc(5), in ticks of 10 ms.
-fn cpu() -> anyhow::Result<Duration> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let after_name = stat.rsplit_once(") ").context("proc(5)")?.1;
-    let ticks = after_name.split(' ').skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
-    Ok(Duration::from_millis(ticks * 10))
-}
-
-fn cpu_since(before: Duration) -> anyhow::Result<Duration> {
-    Ok(cpu()?.saturating_sub(before))
-}
-
-/// Megabytes that this process holds.
-fn resident() -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("proc(5)")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib * 1024 / 1_000_000)
 }

@@ -44,6 +44,13 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// What was asked of which kind.
+    pub(crate) fn kind(&self) -> String {
+        let parts: Vec<_> = self.path.split('/').collect();
+        let kind = parts.iter().position(|part| *part == "namespaces").and_then(|at| parts.get(at + 2));
+        format!("{} {}", self.method, kind.unwrap_or(&"other"))
+    }
+
     /// Whether it applied the Deployment of a service.
     pub(crate) fn is_apply_of(&self, number: usize) -> bool {
         self.method == Method::PATCH && self.path.ends_with(&format!("/deployments/{}", name(number)))
@@ -66,7 +73,7 @@ pub(crate) struct World {
     count: Mutex<usize>,
     stop: CancellationToken,
     tasks: TaskTracker,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl World {
@@ -132,7 +139,7 @@ impl World {
             count: Mutex::new(0),
             stop,
             tasks,
-            _folder: folder,
+            folder,
         })
     }
 
@@ -154,6 +161,11 @@ impl World {
         ensure!(not_live.is_none(), "a service is not live: {not_live:?}");
         ensure!(rows.len() == SERVICES, "{} of {SERVICES} services are known", rows.len());
         Ok(())
+    }
+
+    /// What a synced write takes where the store is.
+    pub(crate) fn synced_write(&self) -> anyhow::Result<Duration> {
+        crate::common::synced_write(self.folder.path())
     }
 
     /// What was asked of the cluster since the last call of this.
