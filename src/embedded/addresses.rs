@@ -5,10 +5,11 @@
 
 use super::kinds::{Kind, named};
 use super::status::Cause;
-use super::storage::Storage;
+use super::storage::{Storage, Stored};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const FIRST: u32 = u32::from_be_bytes([10, 96, 0, 2]);
@@ -88,12 +89,12 @@ impl Addresses {
     }
 
     fn free_address(&self, storage: &Storage) -> String {
-        let taken = taken_addresses(storage);
+        let services = services(storage);
         loop {
             let offset = self.next.fetch_add(1, Ordering::Relaxed) % RANGE;
             let address = Ipv4Addr::from(FIRST + offset).to_string();
             // a machine that runs 65,000 Services has run out of everything else before
-            if !taken.contains(&address) || taken.len() >= RANGE as usize {
+            if !is_taken(&services, &address) || services.len() >= RANGE as usize {
                 return address;
             }
         }
@@ -178,13 +179,12 @@ fn set_families(service: &mut Value) {
     }
 }
 
-fn services(storage: &Storage) -> Vec<std::sync::Arc<super::storage::Stored>> {
+fn services(storage: &Storage) -> Vec<Arc<Stored>> {
     storage.list(named("Service"), None, None, None, |_| true).objects
 }
 
-fn taken_addresses(storage: &Storage) -> HashSet<String> {
-    let addresses = services(storage).into_iter();
-    addresses.filter_map(|service| service.value["spec"]["clusterIP"].as_str().map(str::to_owned)).collect()
+fn is_taken(services: &[Arc<Stored>], address: &str) -> bool {
+    services.iter().any(|service| service.value["spec"]["clusterIP"] == address)
 }
 
 fn refused_address(asked: &str, storage: &Storage) -> Option<Cause> {
@@ -199,7 +199,7 @@ fn refused_address(asked: &str, storage: &Storage) -> Option<Cause> {
             "failed to allocate IP {asked}: the provided network does not match the current range"
         ));
     }
-    if taken_addresses(storage).contains(asked) {
+    if is_taken(&services(storage), asked) {
         return wrong(&format!("failed to allocate IP {asked}: provided IP is already allocated"));
     }
     None

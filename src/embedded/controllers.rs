@@ -208,7 +208,9 @@ fn listen_to_pods(cache: &Arc<Cache>, queue: &Arc<Queue<Task>>) {
                 }
             }
             for budget in cache.of::<PodDisruptionBudget>().list(&namespace) {
-                due.add(Task::Disruption(Key::of(&*budget)));
+                if disruption::selects(&budget, pod.metadata.labels.as_ref()) {
+                    due.add(Task::Disruption(Key::of(&*budget)));
+                }
             }
         }
         if let (Some(pod), None) = (old, new)
@@ -221,17 +223,25 @@ fn listen_to_pods(cache: &Arc<Cache>, queue: &Arc<Queue<Task>>) {
     });
 }
 
-/// A change of a Deployment concerns the autoscalers and budgets of its namespace.
+/// A change of a Deployment concerns the autoscalers that scale it and the budgets that select its pods.
 fn listen_to_targets(cache: &Arc<Cache>, queue: &Arc<Queue<Task>>) {
     let (due, all) = (queue.clone(), Arc::downgrade(cache));
     cache.of::<Deployment>().on_change(move |old, new| {
-        let (Some(cache), Some(deployment)) = (all.upgrade(), new.or(old)) else { return };
-        let namespace = deployment.metadata.namespace.clone().unwrap_or_default();
-        for autoscaler in cache.of::<HorizontalPodAutoscaler>().list(&namespace) {
-            due.add(Task::Autoscaler(Key::of(&*autoscaler)));
-        }
-        for budget in cache.of::<PodDisruptionBudget>().list(&namespace) {
-            due.add(Task::Disruption(Key::of(&*budget)));
+        let Some(cache) = all.upgrade() else { return };
+        for deployment in [old, new].into_iter().flatten() {
+            let namespace = deployment.metadata.namespace.clone().unwrap_or_default();
+            for autoscaler in cache.of::<HorizontalPodAutoscaler>().list(&namespace) {
+                let target = autoscaler.spec.as_ref().map(|spec| &spec.scale_target_ref.name);
+                if target == deployment.metadata.name.as_ref() {
+                    due.add(Task::Autoscaler(Key::of(&*autoscaler)));
+                }
+            }
+            let pods = deployment.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
+            for budget in cache.of::<PodDisruptionBudget>().list(&namespace) {
+                if disruption::selects(&budget, pods.and_then(|pods| pods.labels.as_ref())) {
+                    due.add(Task::Disruption(Key::of(&*budget)));
+                }
+            }
         }
     });
 }

@@ -11,8 +11,15 @@ use serde_json::json;
 
 use super::change::{Change, Part};
 use super::deployment::Decision;
-use super::owner::selects;
+use super::owner::{self, Labels};
 use super::pods::{is_active, is_ready};
+
+/// Whether a budget is about pods with these labels.
+pub(crate) fn selects(budget: &PodDisruptionBudget, labels: Option<&Labels>) -> bool {
+    let selector = budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    // an empty selector of policy/v1 selects every pod of the namespace
+    selector.is_some_and(|selector| *selector == LabelSelector::default() || owner::selects(selector, labels))
+}
 
 /// Decides on the status of a budget. `expected` is the number of pods that the controllers of the selected
 /// ones are asked for.
@@ -24,15 +31,8 @@ pub(crate) fn decide(
 ) -> Decision {
     let mut decision = Decision::default();
     let Some(spec) = &budget.spec else { return decision };
-    // an empty selector of policy/v1 selects every pod of the namespace
-    let all = spec.selector.as_ref().is_some_and(|selector| *selector == LabelSelector::default());
-    let selected: Vec<_> = pods
-        .iter()
-        .filter(|pod| {
-            let chosen = |selector| selects(selector, pod.metadata.labels.as_ref());
-            is_active(pod) && (all || spec.selector.as_ref().is_some_and(chosen))
-        })
-        .collect();
+    let selected: Vec<_> =
+        pods.iter().filter(|pod| is_active(pod) && selects(budget, pod.metadata.labels.as_ref())).collect();
     let expected = expected(&selected);
     let healthy = i32::try_from(selected.iter().filter(|pod| is_ready(pod)).count()).unwrap_or(i32::MAX);
     let desired = match (&spec.max_unavailable, &spec.min_available) {
