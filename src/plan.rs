@@ -348,7 +348,8 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, PlanError> {
         units.push(plan);
     }
     let id = identity(request.scope, &units);
-    let verdict = brake::judge(request.scope, request.brake, request.units, &id);
+    let deletes = units.iter().any(|unit| !unit.prune.is_empty());
+    let verdict = brake::judge(request.scope, request.brake, request.units, deletes, &id);
     Ok(Plan { id, scope: request.scope.clone(), units, verdict })
 }
 

@@ -4,9 +4,11 @@
 //! become ready any more is `Failed` before its deadline, and says why.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
+use super::watch::Moves;
 use super::{Cluster, ClusterError};
 use crate::render::manifest::ObjectKey;
 use crate::secret::Redactor;
@@ -16,6 +18,12 @@ mod kinds;
 
 pub use cause::Cause;
 pub use kinds::assess;
+
+/// How soon what is not current yet is looked at again at first, and how late at last.
+const SOONEST: Duration = Duration::from_millis(20);
+const LATEST: Duration = Duration::from_secs(1);
+/// How often it is looked at at most.
+const OFTEN: Duration = Duration::from_millis(100);
 
 /// The state of one object, or of all objects of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -111,7 +119,8 @@ fn overall(objects: &BTreeMap<ObjectKey, Health>) -> Health {
 
 /// Looks again and again until the service is current or failed, or the time is over; the last look is returned.
 ///
-/// For a caller without watch events ([`super::watch`]); one that has them calls [`check`] on each.
+/// It looks when `moves` tells of something, where there is somebody who watches, and by the clock in any case: a
+/// watch may be cut off, and what keeps a pod from starting is told by no event of its workload.
 ///
 /// # Errors
 /// When the API does not answer.
@@ -119,18 +128,29 @@ pub async fn wait(
     cluster: &Cluster,
     keys: &[ObjectKey],
     redactor: &Redactor,
-    limit: std::time::Duration,
+    moves: Option<&Moves>,
+    limit: Duration,
 ) -> Result<Checkup, ClusterError> {
     let clock = cluster.clock();
     let until = clock.now() + limit;
-    let mut pause = std::time::Duration::from_millis(20);
+    let mut pause = SOONEST;
     loop {
         let checkup = check(cluster, keys, redactor).await?;
         if matches!(checkup.health, Health::Current | Health::Failed(_)) || clock.now() >= until {
             return Ok(checkup);
         }
-        clock.sleep(pause).await;
-        pause = (pause * 2).min(std::time::Duration::from_secs(1));
+        match moves {
+            None => clock.sleep(pause).await,
+            Some(moves) => {
+                // what moves often is not looked at more often than that
+                clock.sleep(pause.min(OFTEN)).await;
+                tokio::select! {
+                    () = moves.next() => {}
+                    () = clock.sleep(pause.saturating_sub(OFTEN)) => {}
+                }
+            }
+        }
+        pause = (pause * 2).min(LATEST);
     }
 }
 

@@ -35,6 +35,8 @@ const TOOLING_KEY: &str = "applyset.kubernetes.io/tooling";
 const KINDS: &str = "applyset.kubernetes.io/contains-group-kinds";
 /// How often a write is tried against somebody else's.
 const TRIES: u32 = 5;
+/// The longest pause between two writes.
+const LONGEST: Duration = Duration::from_millis(500);
 /// From how many new objects of a kind on one list of it is cheaper than a look at each.
 const MANY: usize = 8;
 /// How long such a list is believed; what appears meanwhile is noticed, and let go of, when it is applied onto.
@@ -108,6 +110,8 @@ struct Written {
     kinds: BTreeSet<String>,
     /// Up to which change everything is written.
     upto: u64,
+    /// When the next write may begin: in a burst of changes, many go into one.
+    next: Option<Timestamp>,
 }
 
 /// What we want it to say.
@@ -373,7 +377,19 @@ impl ApplySet {
         if written.upto >= mine {
             return Ok(());
         }
-        self.write(&mut written).await
+        let clock = self.cluster.clock();
+        let wait =
+            written.next.map(|next| next.duration_since(clock.now())).filter(|wait| wait.is_positive());
+        if let Some(wait) = wait {
+            clock.sleep(wait.unsigned_abs()).await;
+        }
+        let begun = clock.now();
+        let result = self.write(&mut written).await;
+        let ended = clock.now();
+        // the parent grows with the environment, and so does what a write of it costs
+        let pause = (ended.duration_since(begun).unsigned_abs() * 2).min(LONGEST);
+        written.next = Some(ended + pause);
+        result
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

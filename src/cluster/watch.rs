@@ -22,11 +22,14 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::moves::Moves;
 use super::health::{self, Health};
 use super::inventory::ApplySet;
 use super::{ChangeSet, Cluster, ClusterError, Outcome, object, prune};
 use crate::plan::{FIELD_MANAGER, UnitPlan};
 use crate::render::manifest::ObjectKey;
+
+mod moves;
 
 /// How many events may wait for their reader; a watch that finds the queue full waits.
 const QUEUE: usize = 1024;
@@ -112,6 +115,7 @@ struct Inner {
     /// Kinds, by group and name, of which a first list is complete.
     listed: watch::Sender<BTreeSet<(String, String)>>,
     objects: Mutex<Objects>,
+    waiting: moves::Waiting,
     /// The last deletions with their versions.
     deletions: Mutex<VecDeque<(ObjectKey, u64)>>,
 }
@@ -174,6 +178,7 @@ impl Watches {
             running: Mutex::default(),
             listed: watch::Sender::default(),
             objects: Mutex::default(),
+            waiting: moves::Waiting::default(),
             deletions: Mutex::default(),
         };
         (Self { inner: Arc::new(inner) }, receiver)
@@ -283,6 +288,12 @@ impl Watches {
         Ok(())
     }
 
+    /// Tells of everything that the watches see of a service from now on.
+    #[must_use]
+    pub fn moves(&self, namespace: &str, service: &str) -> Moves {
+        self.inner.waiting.moves(namespace, service)
+    }
+
     /// Forgets an object that was pruned.
     pub fn forget(&self, key: &ObjectKey) {
         self.objects().forget(key);
@@ -386,6 +397,16 @@ impl Source {
     }
 
     async fn tell(&self, event: Event) {
+        match &event {
+            Event::Drifted { key, service, .. }
+            | Event::Deleted { key, service }
+            | Event::Health { key, service, .. } => {
+                let namespace = key.namespace.as_deref().unwrap_or_default();
+                self.watches.inner.waiting.tell(namespace, service);
+            }
+            Event::Pod { namespace, service } => self.watches.inner.waiting.tell(namespace, service),
+            Event::Listed { .. } | Event::Trouble { .. } => {}
+        }
         // nobody listens any more: the watch is about to be stopped
         let _ = self.watches.inner.events.send(event).await;
     }

@@ -122,8 +122,14 @@ pub enum Reason {
     Incomplete(String),
 }
 
-/// Judges the deletions among the units.
-pub(super) fn judge(scope: &Scope, brake: &Brake, units: &[Arc<Unit>], plan: &ContentHash) -> Verdict {
+/// Judges the deletions among the units; `deletes` says whether any of them loses an object.
+pub(super) fn judge(
+    scope: &Scope,
+    brake: &Brake,
+    units: &[Arc<Unit>],
+    deletes: bool,
+    plan: &ContentHash,
+) -> Verdict {
     let there = |unit: &&Arc<Unit>| unit.name != ENVIRONMENT_UNIT && !unit.held.is_empty();
     let total = units.iter().filter(there).count();
     let mut services: Vec<String> = units
@@ -133,7 +139,6 @@ pub(super) fn judge(scope: &Scope, brake: &Brake, units: &[Arc<Unit>], plan: &Co
         .map(|unit| unit.name.clone())
         .collect();
     services.sort();
-    let deletes = units.iter().any(|unit| takes_away(unit));
     let proven = scope.preview && brake.closed.as_ref().is_some_and(Closed::is_proven);
     let going = services.len();
 
@@ -160,17 +165,6 @@ pub(super) fn judge(scope: &Scope, brake: &Brake, units: &[Arc<Unit>], plan: &Co
 
 fn nothing(wanted: &Wanted) -> bool {
     matches!(wanted, Wanted::Objects(manifests) if manifests.is_empty())
-}
-
-/// Whether a unit loses any object.
-fn takes_away(unit: &Unit) -> bool {
-    match &unit.wanted {
-        Wanted::Gone => !unit.held.is_empty(),
-        Wanted::Broken { .. } => false,
-        Wanted::Objects(manifests) => {
-            unit.held.iter().any(|held| !manifests.iter().any(|manifest| *manifest.key() == held.key))
-        }
-    }
 }
 
 impl fmt::Display for Reason {

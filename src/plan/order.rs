@@ -1,6 +1,6 @@
 //! In which order objects are sent: by stage within a service, by need between services.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -53,35 +53,40 @@ impl Stage {
 
 /// Positions of the units, each after those that it needs, otherwise by name.
 pub(super) fn sort(units: &[Arc<Unit>]) -> Result<Vec<usize>, PlanError> {
-    let position: BTreeMap<&str, usize> =
-        units.iter().enumerate().map(|(index, unit)| (unit.name.as_str(), index)).collect();
-    let names = names(units);
-    let needs: BTreeMap<&str, BTreeSet<&str>> =
-        units.iter().map(|unit| (unit.name.as_str(), needs(&names, unit).collect())).collect();
-    let mut missing: BTreeMap<&str, usize> = needs.iter().map(|(name, needs)| (*name, needs.len())).collect();
-    let mut needed_by: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (name, needs) in &needs {
-        needs.iter().for_each(|need| needed_by.entry(need).or_default().push(name));
+    let mut by_name: Vec<usize> = (0..units.len()).collect();
+    by_name.sort_by_key(|index| units[*index].name.as_str());
+    // from here on a unit is its place among the names
+    let place = |name: &str| by_name.binary_search_by(|index| units[*index].name.as_str().cmp(name)).ok();
+    let own = place(ENVIRONMENT_UNIT);
+    let needs: Vec<Vec<usize>> = (0..by_name.len())
+        .map(|at| {
+            let named = units[by_name[at]].after.iter().filter_map(|name| place(name));
+            own.filter(|own| *own != at).into_iter().chain(named).collect()
+        })
+        .collect();
+    let mut missing: Vec<usize> = needs.iter().map(Vec::len).collect();
+    let mut needed_by: Vec<Vec<usize>> = vec![Vec::new(); needs.len()];
+    for (at, needs) in needs.iter().enumerate() {
+        needs.iter().for_each(|need| needed_by[*need].push(at));
     }
     let mut sorted = Vec::with_capacity(units.len());
-    let mut ready: BTreeSet<&str> =
-        missing.iter().filter(|(_, missing)| **missing == 0).map(|(name, _)| *name).collect();
+    let mut ready: BTreeSet<usize> = (0..missing.len()).filter(|at| missing[*at] == 0).collect();
     while !ready.is_empty() {
-        for name in std::mem::take(&mut ready) {
-            sorted.push(position[name]);
-            missing.remove(name);
-            for waiting in needed_by.get(name).into_iter().flatten() {
-                if let Some(left) = missing.get_mut(waiting) {
-                    *left -= 1;
-                    if *left == 0 {
-                        ready.insert(waiting);
-                    }
+        for at in std::mem::take(&mut ready) {
+            sorted.push(by_name[at]);
+            for waiting in &needed_by[at] {
+                missing[*waiting] -= 1;
+                if missing[*waiting] == 0 {
+                    ready.insert(*waiting);
                 }
             }
         }
     }
-    match missing.keys().next() {
-        Some(first) => Err(PlanError::Cycle(circle(first, &missing, &needs))),
+    match missing.iter().position(|missing| *missing > 0) {
+        Some(first) => {
+            let names = circle(first, &missing, &needs).into_iter();
+            Err(PlanError::Cycle(names.map(|at| units[by_name[at]].name.clone()).collect()))
+        }
         None => Ok(sorted),
     }
 }
@@ -99,24 +104,18 @@ pub(super) fn needs<'a>(names: &BTreeSet<&'a str>, unit: &Unit) -> impl Iterator
     own.into_iter().chain(unit.after.iter().map(String::as_str)).filter_map(|name| names.get(name).copied())
 }
 
-/// One circle among units that all wait: follow first needs until a name comes again.
-fn circle<'a>(
-    first: &'a str,
-    waiting: &BTreeMap<&'a str, usize>,
-    needs: &BTreeMap<&'a str, BTreeSet<&'a str>>,
-) -> Vec<String> {
-    let mut path: Vec<&str> = Vec::new();
+/// One circle among units that all wait: follow first needs until one comes again.
+fn circle(first: usize, missing: &[usize], needs: &[Vec<usize>]) -> Vec<usize> {
+    let mut path = Vec::new();
     let mut at = first;
     loop {
         if let Some(begin) = path.iter().position(|seen| *seen == at) {
-            let mut circle: Vec<String> = path[begin..].iter().map(|name| (*name).to_owned()).collect();
-            circle.push(at.to_owned());
+            let mut circle = path.split_off(begin);
+            circle.push(at);
             return circle;
         }
         path.push(at);
-        at = needs[at]
-            .iter()
-            .find(|need| waiting.contains_key(*need))
-            .expect("every unit still waits for another");
+        let waiting = needs[at].iter().find(|need| missing[**need] > 0);
+        at = *waiting.expect("every unit still waits for another");
     }
 }

@@ -7,13 +7,12 @@ use std::sync::Arc;
 
 use super::clusters::Handle;
 use super::planning::Planned;
-use super::prepare::Prepared;
 use super::rollout::{Turn, Work};
 use super::{AtEnd, FAULT, Hint, ReconcileError, Reconciler, Snapshot, chain};
 use crate::cluster;
 use crate::desired::Environment;
 use crate::name::{EnvironmentName, ProjectName, Revision, ServiceName};
-use crate::plan::{ENVIRONMENT_UNIT, Plan, UnitPlan, Verdict};
+use crate::plan::{ENVIRONMENT_UNIT, Plan, Verdict};
 
 /// How far attempts have followed the surveys.
 #[derive(Default)]
@@ -117,7 +116,7 @@ impl Reconciler {
             return Ok(true);
         }
         handle.quiet.note(None);
-        let Planned { plan, prepared, mut standing, handle } =
+        let Planned { plan, prepared, records, mut standing, handle } =
             self.plan_environment(snapshot, environment).await?;
         self.record_held(environment, &plan).await?;
         let mut quiet = plan.verdict == Verdict::Go && standing.is_empty();
@@ -130,7 +129,9 @@ impl Reconciler {
         for unit in plan.units.into_iter().filter(|unit| unit.name != ENVIRONMENT_UNIT) {
             let Ok(name) = unit.name.parse::<ServiceName>() else { continue };
             let ready = prepared.get(&name).cloned();
-            if self.rests(environment, &handle, &name, &unit, ready.as_ref()).await? {
+            let nothing_to_do = unit.broken.is_none() && !unit.changes();
+            let rests = |ready| handle.quiet.rests(&name, ready, records.get(&name));
+            if nothing_to_do && ready.as_ref().is_some_and(rests) {
                 continue;
             }
             let work = Work {
@@ -148,22 +149,6 @@ impl Reconciler {
         }
         handle.quiet.note(quiet.then_some(circumstances));
         Ok(whole)
-    }
-
-    /// Whether nothing about a service changed since there was nothing to do for it.
-    async fn rests(
-        &self,
-        environment: &Environment,
-        handle: &Handle,
-        name: &ServiceName,
-        unit: &UnitPlan,
-        prepared: Option<&Arc<Prepared>>,
-    ) -> Result<bool, ReconcileError> {
-        let Some(prepared) = prepared.filter(|_| unit.broken.is_none() && !unit.changes()) else {
-            return Ok(false);
-        };
-        let record = self.record(&Self::state_key(environment, name)).await?;
-        Ok(handle.quiet.rests(name, prepared, record.as_ref()))
     }
 
     /// The inventory of an environment, compared with what is there.

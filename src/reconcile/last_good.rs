@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::clusters::Handle;
 use super::prepare::{Prepared, Ready};
+use super::record::Record;
 use super::rollout::Key;
 use super::{Reconciler, chain};
 use crate::desired::{ArtifactSource, BuildRequest, Environment, Wanted};
@@ -103,20 +104,20 @@ impl Reconciler {
         &self,
         environment: &Environment,
         prepared: &Ready,
+        records: &BTreeMap<ServiceName, Arc<Record>>,
         handle: &Handle,
     ) -> Result<BTreeMap<ServiceName, Standing>, StoreError> {
         let mut standing = BTreeMap::new();
         for service in environment.services.keys().chain(environment.broken.keys()) {
-            let key = Self::state_key(environment, service);
             let why = match prepared.get(service).map(|ready| &**ready) {
                 // it waits for its image, and is left as it runs meanwhile
                 Some(ready) if ready.awaits().is_some() => None,
                 Some(Prepared { manifests: Err(refusal), .. }) => Some(refusal.message.clone()),
-                Some(ready) => self.failed(&key, ready.digest).await?,
+                Some(ready) => records.get(service).and_then(|record| failed(record, ready.digest)),
                 None => unknown(environment, service),
             };
             let Some(why) = why else { continue };
-            let good = self.good(&key).await?;
+            let good = self.good(&Self::state_key(environment, service)).await?;
             let held = handle.set.held(service.as_str());
             let new = prepared.get(service).and_then(|ready| ready.manifests.as_deref().ok());
             let (manifests, whole) = put_together(
@@ -128,13 +129,12 @@ impl Reconciler {
         }
         Ok(standing)
     }
+}
 
-    /// Why an input failed, where it did and nobody has asked to try it again.
-    async fn failed(&self, key: &Key, digest: ContentHash) -> Result<Option<String>, StoreError> {
-        let Some(record) = self.record(key).await? else { return Ok(None) };
-        let why = || record.detail.problem.clone().unwrap_or_else(|| "it failed".to_owned());
-        Ok((record.detail.failed_digest == Some(digest)).then(why))
-    }
+/// Why an input failed, where it did and nobody has asked to try it again.
+fn failed(record: &Record, digest: ContentHash) -> Option<String> {
+    let why = || record.detail.problem.clone().unwrap_or_else(|| "it failed".to_owned());
+    (record.detail.failed_digest == Some(digest)).then(why)
 }
 
 /// Why nobody can say what a service should be.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::clusters::Handle;
 use super::last_good::Standing;
 use super::prepare::{Prepared, Ready};
+use super::record::Record;
 use super::{ReconcileError, Reconciler, Snapshot};
 use crate::desired::{self, Environment};
 use crate::merge::Schema;
@@ -18,6 +19,8 @@ use serde_json::json;
 pub(super) struct Planned {
     pub(super) plan: Plan,
     pub(super) prepared: Arc<Ready>,
+    /// As they were when it was decided.
+    pub(super) records: BTreeMap<ServiceName, Arc<Record>>,
     pub(super) standing: BTreeMap<ServiceName, Standing>,
     pub(super) handle: Arc<Handle>,
 }
@@ -61,9 +64,10 @@ impl Reconciler {
     ) -> Result<Planned, ReconcileError> {
         let handle = self.open(environment).await?;
         let prepared = self.prepare_all(snapshot, environment).await;
-        let standing = self.standing_services(environment, &prepared, &handle).await?;
+        let records = self.records_of(&environment.project, &environment.name).await?;
+        let standing = self.standing_services(environment, &prepared, &records, &handle).await?;
         let plan = self.plan(snapshot, environment, &handle, &prepared, &standing)?;
-        Ok(Planned { plan, prepared, standing, handle })
+        Ok(Planned { plan, prepared, records, standing, handle })
     }
 
     /// Makes the plan of an environment from what is prepared and what the inventory holds.

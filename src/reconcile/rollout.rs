@@ -420,10 +420,11 @@ impl Reconciler {
         if work.unit.gone {
             return Ok(None);
         }
-        self.step(begun, "Apply", "rollingOut").await?;
         let mut generated = work.good().map(|good| good.generated.clone()).unwrap_or_default();
         generated.extend(work.prepared.iter().flat_map(|prepared| prepared.service.generated.clone()));
-        let written = self.write(work, &generated).await;
+        // the cluster does not wait for what is only told
+        let (written, told) =
+            tokio::join!(self.write(work, &generated), self.step(begun, "Apply", "rollingOut"));
         let without = match &written {
             Ok(changes) => changes.errors().any(|(_, error)| error.lacks_namespace()),
             Err(error) => error.lacks_namespace(),
@@ -434,6 +435,7 @@ impl Reconciler {
         }
         let changes = written?;
         self.expect(work, &changes).await?;
+        told?;
         if changes.failed() {
             let message = errors(&changes);
             let platform = changes.errors().any(|(_, error)| error.is_transient());
@@ -485,8 +487,9 @@ impl Reconciler {
         }
         self.step(begun, "Health", "rollingOut").await?;
         let deadline = work.patience();
-        let checkup =
-            health::wait(work.handle.set.cluster(), &keys, &self.0.parts.redactor, deadline + SLACK).await?;
+        let moves = work.handle.watches.moves(work.environment.namespace.as_str(), &work.unit.name);
+        let (cluster, redactor) = (work.handle.set.cluster(), &self.0.parts.redactor);
+        let checkup = health::wait(cluster, &keys, redactor, Some(&moves), deadline + SLACK).await?;
         match checkup.health {
             Health::Current => {
                 self.step_done(begun, "Health", None).await?;

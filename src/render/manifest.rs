@@ -4,18 +4,19 @@
 //! allowed to stand in it.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
-use crate::hash::{ContentHash, Hasher};
+use crate::hash::{self, ContentHash};
 
 /// What tells one object of a cluster from another: API group, kind, namespace and name.
 ///
 /// The version is left out on purpose. `networking.k8s.io/v1beta1` and `networking.k8s.io/v1` are two ways to
 /// read the same object, and groups that handed their kinds on (`extensions` to `apps` and `networking.k8s.io`)
 /// count as the group that owns the kind today.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectKey {
     /// The API group; empty for the core group.
     pub group: String,
@@ -51,6 +52,14 @@ impl ObjectKey {
             text("/metadata/namespace"),
             text("/metadata/name")?,
         ))
+    }
+}
+
+impl Hash for ObjectKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // what tells most of the objects of one namespace apart
+        self.name.hash(state);
+        self.kind.hash(state);
     }
 }
 
@@ -187,7 +196,7 @@ impl Manifest {
     /// The hash of the object alone: two templates that make the same object make the same hash.
     #[must_use]
     pub fn hash(&self) -> ContentHash {
-        *self.0.hash.get_or_init(|| Hasher::new("manifest").json(&self.0.object).finish())
+        *self.0.hash.get_or_init(|| hash::Hasher::new("manifest").json(&self.0.object).finish())
     }
 
     /// Where the object was made, file and line: `templates/web/10-deployment.yaml.hbs:3`.

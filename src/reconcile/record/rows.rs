@@ -99,14 +99,15 @@ impl Reconciler {
         Ok(wanted.filter_map(|(key, entry)| Some((key.clone(), entry.record().clone()?))).collect())
     }
 
-    /// The records of one environment, in the order of the names.
+    /// The records of one environment.
     pub(in crate::reconcile) async fn records_of(
         &self,
         project: &ProjectName,
         environment: &EnvironmentName,
-    ) -> Result<Vec<(ServiceName, Arc<Record>)>, StoreError> {
-        let mine = self.records(|key| (&key.0, &key.1) == (project, environment)).await?;
-        Ok(mine.into_iter().map(|(key, record)| (key.2, record)).collect())
+    ) -> Result<BTreeMap<ServiceName, Arc<Record>>, StoreError> {
+        let known = self.0.records.known(self.store()).await?;
+        let mine = known.iter().filter(|(key, _)| (&key.0, &key.1) == (project, environment));
+        Ok(mine.filter_map(|(key, entry)| Some((key.2.clone(), entry.record().clone()?))).collect())
     }
 
     /// Writes the record of a service where it differs from what stands there.

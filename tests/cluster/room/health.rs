@@ -97,7 +97,7 @@ async fn the_real_controllers_bring_a_service_to_current_and_a_quota_fails_it() 
     ground.apply(&set, "api", vec![ground.deployment("api", "app:1", 0)]).await;
     let keys = [ground.key("apps/v1", "Deployment", "api")];
     let redactor = Redactor::new();
-    let wait = || health::wait(&ground.cluster, &keys, &redactor, Duration::from_secs(30));
+    let wait = || health::wait(&ground.cluster, &keys, &redactor, None, Duration::from_secs(30));
     assert_eq!(wait().await.unwrap().health, Health::Current);
     let quota = ground.object("api", "v1", "ResourceQuota", "none", json!({"spec": {"hard": {"pods": "0"}}}));
     ground.apply(&set, "guard", vec![quota]).await;
