@@ -40,6 +40,7 @@ mod limits;
 mod listener;
 mod metrics;
 mod routes;
+mod schemas;
 mod token;
 mod webhook;
 

@@ -19,11 +19,10 @@ mod kinds;
 pub use cause::Cause;
 pub use kinds::assess;
 
-/// How soon what is not current yet is looked at again at first, and how late at last.
+/// How soon what is not current yet is looked at again at first, without and with somebody who watches, and at last.
 const SOONEST: Duration = Duration::from_millis(20);
-const LATEST: Duration = Duration::from_secs(1);
-/// How often it is looked at at most.
-const OFTEN: Duration = Duration::from_millis(100);
+const PATIENT: Duration = Duration::from_millis(500);
+const LATEST: Duration = Duration::from_secs(2);
 
 /// The state of one object, or of all objects of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -44,13 +43,21 @@ pub enum Health {
 pub struct Checkup {
     /// The service as a whole.
     pub health: Health,
-    /// Objects that are not current, and all that were looked at.
+    /// All objects that were looked at: none where a watch had seen them to be current.
     #[serde(serialize_with = "by_text")]
     pub objects: BTreeMap<ObjectKey, Health>,
     /// Why it fails, as far down as it can be told: the pod, the container, its last lines.
     pub cause: Option<Cause>,
     /// What a reader should know although it stops nothing.
     pub notes: Vec<String>,
+}
+
+impl Checkup {
+    fn of(keys: &[ObjectKey], objects: BTreeMap<ObjectKey, Health>, cause: Option<Cause>) -> Self {
+        let ingress = keys.iter().filter(|key| key.kind == "Ingress");
+        let note = |key| format!("{key} is not gating: an ingress controller may take its time");
+        Self { health: overall(&objects), notes: ingress.map(note).collect(), objects, cause }
+    }
 }
 
 /// Kinds that are as they should be as soon as the API server accepted them.
@@ -95,10 +102,7 @@ pub async fn check(
         }
         objects.insert(key.clone(), health);
     }
-    let ingress = keys.iter().filter(|key| key.kind == "Ingress");
-    let notes =
-        ingress.map(|key| format!("{key} is not gating: an ingress controller may take its time")).collect();
-    Ok(Checkup { health: overall(&objects), objects, cause, notes })
+    Ok(Checkup::of(keys, objects, cause))
 }
 
 /// A service is as well as its worst object.
@@ -119,7 +123,7 @@ fn overall(objects: &BTreeMap<ObjectKey, Health>) -> Health {
 
 /// Looks again and again until the service is current or failed, or the time is over; the last look is returned.
 ///
-/// It looks when `moves` tells of something, where there is somebody who watches, and by the clock in any case: a
+/// Where somebody watches, what `moves` saw to be current costs no request. The clock has it looked at in any case: a
 /// watch may be cut off, and what keeps a pod from starting is told by no event of its workload.
 ///
 /// # Errors
@@ -133,22 +137,27 @@ pub async fn wait(
 ) -> Result<Checkup, ClusterError> {
     let clock = cluster.clock();
     let until = clock.now() + limit;
-    let mut pause = SOONEST;
+    let mut pause = if moves.is_some() { PATIENT } else { SOONEST };
     loop {
+        if let Some(moves) = moves {
+            let next = clock.sleep(pause);
+            tokio::pin!(next);
+            loop {
+                if keys.iter().filter(|key| !is_at_once(key)).all(|key| moves.is_current(key)) {
+                    return Ok(Checkup::of(keys, BTreeMap::new(), None));
+                }
+                tokio::select! {
+                    () = moves.next() => {}
+                    () = &mut next => break,
+                }
+            }
+        }
         let checkup = check(cluster, keys, redactor).await?;
         if matches!(checkup.health, Health::Current | Health::Failed(_)) || clock.now() >= until {
             return Ok(checkup);
         }
-        match moves {
-            None => clock.sleep(pause).await,
-            Some(moves) => {
-                // what moves often is not looked at more often than that
-                clock.sleep(pause.min(OFTEN)).await;
-                tokio::select! {
-                    () = moves.next() => {}
-                    () = clock.sleep(pause.saturating_sub(OFTEN)) => {}
-                }
-            }
+        if moves.is_none() {
+            clock.sleep(pause).await;
         }
         pause = (pause * 2).min(LATEST);
     }

@@ -158,6 +158,8 @@ struct Seen {
     actor: Option<String>,
     /// Fingerprint of the last health that was told.
     health: u64,
+    /// The version at which it was current, where it was when it was last seen.
+    current: Option<u64>,
     gone: bool,
 }
 
@@ -291,7 +293,18 @@ impl Watches {
     /// Tells of everything that the watches see of a service from now on.
     #[must_use]
     pub fn moves(&self, namespace: &str, service: &str) -> Moves {
-        self.inner.waiting.moves(namespace, service)
+        self.inner.waiting.moves(self, namespace, service)
+    }
+
+    /// Whether an object was as it should be when it was last seen, at the version that we applied or after it.
+    #[must_use]
+    pub fn is_current(&self, key: &ObjectKey) -> bool {
+        let objects = self.objects();
+        let Some(seen) = objects.seen.get(key) else { return false };
+        let Some(expected) = &seen.expected else { return false };
+        // nothing was applied to it since the start where no version is known
+        let applied = number(&expected.resource_version).unwrap_or_default();
+        !seen.gone && seen.current.is_some_and(|current| current >= applied)
     }
 
     /// Forgets an object that was pruned.
@@ -450,6 +463,7 @@ impl Source {
                 let (key, service, actor) = (key.clone(), service.clone(), seen.actor.clone());
                 events.push(Event::Drifted { key, service, actor });
             }
+            seen.current = seen.version.filter(|_| health == Some(Health::Current));
             if let Some(health) = health {
                 let print = fingerprint(&health);
                 if print != seen.health {
@@ -485,6 +499,7 @@ impl Source {
                 seen.gone = true;
                 seen.owned = None;
                 seen.version = number(resource_version);
+                seen.current = None;
                 seen.health = 0;
             });
             if !is_expected {

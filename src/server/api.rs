@@ -46,53 +46,55 @@ struct LogQuery {
     from: i64,
 }
 
+// the path comes before the method: that one is refused only where there is something
 fn reads(state: &ServerState, reconciler: &Reconciler) -> BoxedFilter<(Response,)> {
-    let get = || warp::path!("api" / "v1" / ..).and(warp::get());
-    let status = get()
-        .and(warp::path!("status"))
+    let status = warp::path!("api" / "v1" / "status")
+        .and(warp::get())
         .and(warp::query::<read::StatusQuery>())
         .and(with(reconciler))
         .then(|query: read::StatusQuery, r| async move { reply(read::status(&r, &query).await) });
-    let projects = get()
-        .and(warp::path!("projects"))
+    let projects = warp::path!("api" / "v1" / "projects")
+        .and(warp::get())
         .and(with(reconciler))
         .then(|r| async move { reply(read::projects(&r).await) });
-    let plan = get()
-        .and(warp::path!("projects" / String / "environments" / String / "plan"))
+    let plan = warp::path!("api" / "v1" / "projects" / String / "environments" / String / "plan")
+        .and(warp::get())
         .and(with(reconciler))
         .then(|project: String, environment: String, r| async move {
             reply(read::plan(&r, &project, &environment).await)
         });
     let of_server = state.clone();
-    let pods = get()
-        .and(warp::path!("projects" / String / "environments" / String / "services" / String / "logs"))
-        .and(warp::query::<read::PodLogQuery>())
-        .and(with(reconciler))
-        .then(move |project: String, environment: String, service: String, query, r| {
-            let state = of_server.clone();
-            async move {
-                let place = (project.as_str(), environment.as_str(), service.as_str());
-                match read::pod_logs(&state, &r, place, &query).await {
-                    Ok(response) => response,
-                    Err(problem) => problem.into_response(),
-                }
+    let pods = warp::path!(
+        "api" / "v1" / "projects" / String / "environments" / String / "services" / String / "logs"
+    )
+    .and(warp::get())
+    .and(warp::query::<read::PodLogQuery>())
+    .and(with(reconciler))
+    .then(move |project: String, environment: String, service: String, query, r| {
+        let state = of_server.clone();
+        async move {
+            let place = (project.as_str(), environment.as_str(), service.as_str());
+            match read::pod_logs(&state, &r, place, &query).await {
+                Ok(response) => response,
+                Err(problem) => problem.into_response(),
             }
-        });
-    let why = get()
-        .and(warp::path!("why" / String))
+        }
+    });
+    let why = warp::path!("api" / "v1" / "why" / String)
+        .and(warp::get())
         .and(with(reconciler))
         .then(|revision: String, r| async move { reply(read::why(&r, &revision).await) });
-    let deployments = get()
-        .and(warp::path!("deployments"))
+    let deployments = warp::path!("api" / "v1" / "deployments")
+        .and(warp::get())
         .and(warp::query::<read::DeploymentQuery>())
         .and(with(reconciler))
         .then(|query, r| async move { reply(read::deployments(&r, query).await) });
-    let deployment = get()
-        .and(warp::path!("deployments" / String))
+    let deployment = warp::path!("api" / "v1" / "deployments" / String)
+        .and(warp::get())
         .and(with(reconciler))
         .then(|id: String, r| async move { reply(read::deployment(&r, &id).await) });
-    let logs = get()
-        .and(warp::path!("deployments" / String / "logs"))
+    let logs = warp::path!("api" / "v1" / "deployments" / String / "logs")
+        .and(warp::get())
         .and(warp::query::<LogQuery>())
         .and(with(reconciler))
         .then(|id: String, query: LogQuery, r| async move { reply(read::logs(&r, &id, query.from).await) });
@@ -113,9 +115,9 @@ fn writes(state: &ServerState, reconciler: &Reconciler) -> BoxedFilter<(Response
     for (path, verb) in verbs {
         let state = state.clone();
         let route = warp::path!("api" / "v1" / ..)
-            .and(warp::post())
             .and(warp::path(path))
             .and(warp::path::end())
+            .and(warp::post())
             .and(warp::body::stream())
             .and(with(reconciler))
             .then(move |body, r: Reconciler| {

@@ -10,7 +10,7 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
-use super::{ServerState, error, health, metrics, webhook};
+use super::{ServerState, error, health, metrics, schemas, webhook};
 
 /// What [`Routes::finish`] makes.
 pub(super) type Finished = BoxCloneSyncService<Request<Limited<Incoming>>, Response, Infallible>;
@@ -20,10 +20,13 @@ pub(super) type Finished = BoxCloneSyncService<Request<Limited<Incoming>>, Respo
 pub struct Routes(BoxedFilter<(Response,)>);
 
 impl Routes {
-    /// Health, figures and webhooks.
+    /// Health, figures, webhooks and the schemas of the config.
     #[must_use]
     pub fn base(state: &ServerState) -> Self {
-        Self(health::routes(state)).and(metrics::routes(state)).and(webhook::routes(state))
+        Self(health::routes(state))
+            .and(metrics::routes(state))
+            .and(webhook::routes(state))
+            .and(schemas::routes())
     }
 
     /// With another group. Its handlers answer a [`super::Problem`] for what goes wrong; what it rejects

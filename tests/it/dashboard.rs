@@ -358,3 +358,16 @@ async fn a_live_log_ends_with_the_server_and_is_for_our_own_pages_only() {
     world.tasks.close();
     tokio::time::timeout(PATIENCE, world.tasks.wait()).await.expect("the server ends");
 }
+
+#[tokio::test]
+async fn editors_get_the_schemas_as_they_stand_in_the_repository() {
+    let world = World::new().await;
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/schema/v1")).unwrap() {
+        let (path, name) = (file.as_ref().unwrap().path(), file.unwrap().file_name());
+        if path.is_file() {
+            let answer = world.get(&format!("/schemas/v1/{}", name.to_str().unwrap())).await;
+            assert_eq!(answer.headers()["content-type"], "application/schema+json");
+            assert_eq!(answer.text().await.unwrap(), std::fs::read_to_string(path).unwrap());
+        }
+    }
+}

@@ -16,6 +16,7 @@ const HELLO: &str = "<!doctype html>\n<title>Hello</title>\n";
 async fn commits_go_live_and_mistakes_do_not() {
     let folder = tempfile::tempdir().unwrap();
     let demo = Demo::start(&folder.path().join("demo"));
+    wrong_addresses_are_told_from_wrong_methods(&demo).await;
     commits_are_live(&demo).await;
     broken_code_leaves_the_old_version_serving(&demo).await;
     services_come_and_go(&demo).await;
@@ -26,6 +27,17 @@ async fn commits_go_live_and_mistakes_do_not() {
     drift::is_healed_while_a_rollout_waits(&demo).await;
     drift::is_healed_where_a_namespace_was_deleted(&demo).await;
     demo.end();
+}
+
+async fn wrong_addresses_are_told_from_wrong_methods(demo: &Demo) {
+    for path in
+        ["/api/v1/nothing", "/api/v1/deployments/nobody/nothing", "/schemas/v1/nothing.json", "/nothing"]
+    {
+        assert_eq!(demo.answers(path).await, 404, "{path}");
+    }
+    for path in ["/api/v1/sync", "/api/v1/promotions", "/webhooks/github"] {
+        assert_eq!(demo.answers(path).await, 405, "{path}");
+    }
 }
 
 async fn commits_are_live(demo: &Demo) {

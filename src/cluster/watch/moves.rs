@@ -5,6 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use tokio::sync::Notify;
 
+use super::Watches;
+use crate::render::manifest::ObjectKey;
+
 /// A namespace and the name of a service.
 type Key = (String, String);
 
@@ -15,6 +18,7 @@ pub(super) struct Waiting(Arc<Mutex<BTreeMap<Key, Weak<Notify>>>>);
 /// Tells when something of a service moved. Nothing is missed between two waits.
 pub struct Moves {
     key: Key,
+    watches: Watches,
     moved: Arc<Notify>,
     all: Arc<Mutex<BTreeMap<Key, Weak<Notify>>>>,
 }
@@ -25,12 +29,12 @@ fn lock(all: &Mutex<BTreeMap<Key, Weak<Notify>>>) -> MutexGuard<'_, BTreeMap<Key
 
 impl Waiting {
     /// Begins to wait.
-    pub(super) fn moves(&self, namespace: &str, service: &str) -> Moves {
+    pub(super) fn moves(&self, watches: &Watches, namespace: &str, service: &str) -> Moves {
         let key = (namespace.to_owned(), service.to_owned());
         let mut all = lock(&self.0);
         let moved = all.get(&key).and_then(Weak::upgrade).unwrap_or_default();
         all.insert(key.clone(), Arc::downgrade(&moved));
-        Moves { key, moved, all: Arc::clone(&self.0) }
+        Moves { key, watches: watches.clone(), moved, all: Arc::clone(&self.0) }
     }
 
     /// Something of a service moved.
@@ -49,6 +53,11 @@ impl Moves {
     /// Waits until something moved since the last wait.
     pub async fn next(&self) {
         self.moved.notified().await;
+    }
+
+    /// Whether an object was as it should be when it was last seen.
+    pub(in crate::cluster) fn is_current(&self, key: &ObjectKey) -> bool {
+        self.watches.is_current(key)
     }
 }
 

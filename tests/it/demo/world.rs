@@ -132,6 +132,11 @@ impl Demo {
         }
     }
 
+    /// The status that the server answers at a path.
+    pub(super) async fn answers(&self, path: &str) -> u16 {
+        self.http.get(format!("{}{path}", self.server)).send().await.unwrap().status().as_u16()
+    }
+
     /// The deployments of a service, newest first.
     pub(crate) async fn deployments(&self, environment: &str, service: &str) -> Vec<Value> {
         let token = std::fs::read_to_string(self.data.join("token")).unwrap();
