@@ -378,8 +378,10 @@ impl ApplySet {
             return Ok(());
         }
         let clock = self.cluster.clock();
-        let wait =
-            written.next.map(|next| next.duration_since(clock.now())).filter(|wait| wait.is_positive());
+        let wait = written
+            .next
+            .map(|next| next.duration_since(clock.now()))
+            .filter(jiff::SignedDuration::is_positive);
         if let Some(wait) = wait {
             clock.sleep(wait.unsigned_abs()).await;
         }

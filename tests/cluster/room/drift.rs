@@ -1,16 +1,20 @@
 //! What a watch tells of changes that we did not make.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use branchline::cluster::apply;
+use branchline::cluster::health::{self, Health};
 use branchline::cluster::watch::{Event, Watches};
 use branchline::plan::Wanted;
+use branchline::secret::Redactor;
 use serde_json::json;
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ground::{Ground, grounds};
+use super::line::{Fate, over};
 
 struct Watching {
     watches: Watches,
@@ -145,6 +149,39 @@ async fn a_first_list_says_what_is_there_under_which_uid() {
         stop.cancel();
         tracker.close();
         tracker.wait().await;
+        ground.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_watch_saw_to_be_current_costs_no_request_until_something_is_applied() {
+    for (index, ground) in grounds().await.into_iter().enumerate() {
+        let (set, key) = (ground.set().await, ground.key("apps/v1", "Deployment", "api"));
+        let mut watching = Watching::begin(&ground).await;
+        let deployment = |image| Wanted::Objects(vec![ground.deployment("api", image, 0)]);
+        let plan = ground.plan(&set, "api", deployment("app:1"), &[]);
+        let unit = plan.unit("api").unwrap();
+        watching.watches.applied(&set, unit, &apply::apply(&set, unit, false).await.unwrap());
+        let moves = watching.watches.moves(ground.namespace.as_str(), "api");
+        // the controllers of the real server say the same
+        let status = json!({"status": {"observedGeneration": 1}});
+        let path = format!("{}/status", ground.path("deployments", "api"));
+        ground.patch(&path, &status, "kube-controller-manager").await;
+        let (cluster, left) = over(&ground, 1000, Fate::Counted, |_| true);
+        watching.until(|event| matches!(event, Event::Health { health: Health::Current, .. })).await;
+        let (keys, redactor, limit) = ([key.clone()], Redactor::new(), Duration::from_secs(30));
+        let before = left.load(Ordering::Relaxed);
+        let checkup = health::wait(&cluster, &keys, &redactor, Some(&moves), limit).await.unwrap();
+        assert_eq!(checkup.health, Health::Current);
+        assert_eq!(before - left.load(Ordering::Relaxed), 0, "the watch has told it");
+        // without controllers nobody follows what is applied now
+        if index == 0 {
+            let plan = ground.plan(&set, "api", deployment("app:2"), &[]);
+            let unit = plan.unit("api").unwrap();
+            watching.watches.applied(&set, unit, &apply::apply(&set, unit, false).await.unwrap());
+            assert!(!watching.watches.is_current(&key), "what was seen is older");
+        }
+        watching.end().await;
         ground.finish().await;
     }
 }
