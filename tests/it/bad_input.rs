@@ -8,6 +8,8 @@
 //! | a broken root, project, environment or pin, also across a restart | `config` | `tests/it/config.rs` |
 //! | links that leave the tree (in the config: any), submodules, `..` in trees | `git` | `source` |
 //! | a repository that is unreachable, emptied or force-pushed, a branch that is gone, also across a restart | `git` | `tests/it/source.rs` |
+//! | a build that hangs or never stops printing; a process that ends, never becomes ready or ignores SIGTERM | `process` | `tests/it/build.rs`, `embedded_process.rs` |
 
 mod config;
 mod git;
+mod process;
