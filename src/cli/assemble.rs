@@ -146,6 +146,8 @@ pub(super) async fn start(settings: &Settings, real: Option<&Path>) -> anyhow::R
             of_changes.hint(Hint::Repository(url));
         }
     });
+    let (kept, time, ends) = (store.clone(), clock.clone(), stop.clone());
+    tasks.spawn(async move { kept.keep_flat(&time, &ends).await });
     tasks.spawn(super::notes::run(reconciler.clone(), clock.clone(), stop.clone()));
     here.serve(door, &reconciler);
     Ok(Running { reconciler, server, proxy, token, tasks, stop })

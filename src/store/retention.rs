@@ -1,9 +1,16 @@
 //! What is forgotten, so that the file stays flat.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
+use tokio_util::sync::CancellationToken;
 
 use super::{Store, StoreError, micros};
+use crate::clock::Clock;
+
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 
 /// Pages given back to the system at once: 16 MiB, so that no write waits long behind it.
 const PAGES_AT_ONCE: &str = "PRAGMA incremental_vacuum(4096)";
@@ -24,6 +31,22 @@ pub struct Retention {
     pub outbox_before: Timestamp,
 }
 
+impl Retention {
+    /// What is kept at a moment: logs for 30 days, deployments, events and verdicts for 90, deliveries and what was sent
+    /// for a week (GitHub delivers again for three days).
+    #[must_use]
+    pub fn at(now: Timestamp) -> Self {
+        let before = |days: u32| now - DAY * days;
+        Self {
+            logs_before: before(30),
+            deployments_before: before(90),
+            events_before: before(90),
+            inbox_before: before(7),
+            outbox_before: before(7),
+        }
+    }
+}
+
 /// How many rows were forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retained {
@@ -40,6 +63,25 @@ pub struct Retained {
 }
 
 impl Store {
+    /// Forgets what is old, once an hour, until `stop`.
+    pub async fn keep_flat(&self, clock: &Clock, stop: &CancellationToken) {
+        loop {
+            match self.forget(Retention::at(clock.now())).await {
+                Ok(forgotten) if forgotten == Retained::default() => {}
+                Ok(forgotten) => tracing::info!(?forgotten, "What is old was forgotten."),
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "What is old could not be forgotten."
+                    );
+                }
+            }
+            if stop.run_until_cancelled(clock.sleep(HOUR)).await.is_none() {
+                return;
+            }
+        }
+    }
+
     /// Forgets what is older than `retention` says and gives the space back.
     ///
     /// # Errors

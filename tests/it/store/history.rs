@@ -1,11 +1,16 @@
 //! Deployments, their steps, services, events and verdicts.
 
+use std::time::Duration;
+
+use branchline::clock::Clock;
 use branchline::store::{
     Change, DeploymentChange, DeploymentFilter, EventFilter, NewEvent, Retention, ServiceRow, Step, Verdict,
 };
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::{Place, at, delivery, deployment, line, want};
+use crate::program::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_moves_only_from_the_states_it_may_leave() {
@@ -189,4 +194,31 @@ async fn what_is_old_is_forgotten_and_what_is_to_be_done_is_not() {
     let left = store.events(&EventFilter { limit: 10, ..EventFilter::default() }).await.unwrap();
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].what.actor.as_deref(), Some("kubectl-edit"));
+}
+
+#[tokio::test]
+async fn a_server_forgets_by_itself_what_nobody_asks_for_any_more() {
+    let place = Place::new();
+    let store = place.open().await;
+    for (id, ended) in [("01", Some(at(10))), ("02", None)] {
+        store.create_deployment(deployment(id, "api")).await.unwrap();
+        store.append_log(id, "build", vec![line("x")]).await.unwrap();
+        let change = DeploymentChange { ended, ..DeploymentChange::default() };
+        store.update_deployment(id, change).await.unwrap();
+    }
+    let (clock, stop) = (Clock::test(at(10)), CancellationToken::new());
+    let (kept, time, ends) = (store.clone(), clock.clone(), stop.clone());
+    let task = tokio::spawn(async move { kept.keep_flat(&time, &ends).await });
+    for (days, lines, there) in [(29, 1, true), (2, 0, true), (60, 0, false)] {
+        clock.advance(Duration::from_hours(24 * days));
+        until("it is as the days say", async || {
+            clock.advance(Duration::from_mins(30));
+            let logs = store.log("01", None, 0, 10).await.unwrap().len();
+            (logs, store.deployment("01").await.unwrap().is_some()) == (lines, there)
+        })
+        .await;
+    }
+    assert_eq!(store.log("02", None, 0, 10).await.unwrap().len(), 1, "it is still to be done");
+    stop.cancel();
+    task.await.unwrap();
 }
