@@ -10,6 +10,7 @@
 //! interrupts a write. The only module that knows the order of the phases.
 
 mod answers;
+mod approvals;
 mod artifact;
 mod attempt;
 mod basis;
@@ -17,6 +18,7 @@ mod clusters;
 mod earlier;
 mod forge;
 mod head;
+mod idle;
 mod image;
 mod judge;
 mod last_good;
@@ -46,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use head::template_file;
+pub use idle::Part;
 pub use record::{STATES, ServiceState};
 pub(crate) use record::{cause_and_hint, unheard_of};
 pub(crate) use release::release_before;
@@ -57,7 +60,7 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::config::Repository;
 use crate::desired::{Environment, Found, Hosts, Lookup, LookupKey, PullRequest, Runtime};
 use crate::name::{BranchName, EnvironmentName, Namespace, ProjectName, Revision, ServiceName};
-use crate::render::TemplateSet;
+use crate::render::{RenderCache, TemplateSet};
 use crate::report::page::Pages;
 use crate::secret::Redactor;
 use crate::source::{Mirror, Mirrors, RepositoryUrl, SourceError, Watcher};
@@ -69,6 +72,9 @@ const POLL: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(2);
 /// How long a look that did not come to its end waits for the next.
 const AGAIN: Duration = Duration::from_secs(10);
+
+/// Renderings that are remembered, beside those of the services as they are.
+const RENDERED: usize = 128;
 
 /// What is told of a panic: it ends what it happened in, and nothing else.
 const FAULT: &str = "a fault of Branchline itself; hint: its log says where, please report it";
@@ -202,31 +208,6 @@ impl Snapshot {
     }
 }
 
-/// A part of what is deployed; what is not named is meant as a whole.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Part<'a> {
-    /// The name of a project.
-    pub project: Option<&'a str>,
-    /// The name of an environment.
-    pub environment: Option<&'a str>,
-    /// The name of a service.
-    pub service: Option<&'a str>,
-}
-
-impl Part<'_> {
-    /// Whether something lies in it; an attempt at an environment is one at all of its services.
-    fn has(
-        &self,
-        project: &ProjectName,
-        environment: &EnvironmentName,
-        service: Option<&ServiceName>,
-    ) -> bool {
-        self.project.is_none_or(|name| name == project.as_str())
-            && self.environment.is_none_or(|name| name == environment.as_str())
-            && service.is_none_or(|service| self.service.is_none_or(|name| name == service.as_str()))
-    }
-}
-
 /// Why a survey or an attempt could not be made. What runs is left as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -275,13 +256,13 @@ pub(crate) struct Inner {
     unfinished: Mutex<BTreeSet<rollout::Key>>,
     attempted: Mutex<attempt::Attempted>,
     prepared: prepare::Memory,
+    rendered: RenderCache,
     teller: tell::Teller,
     /// Hints that are given after a pause.
     later: Mutex<BTreeSet<Hint>>,
     records: record::Records,
     absent: Mutex<BTreeMap<(ProjectName, EnvironmentName), Option<Timestamp>>>,
-    /// Plans that somebody said yes to, each at the config that it was made of.
-    approvals: Mutex<BTreeMap<crate::hash::ContentHash, Option<Revision>>>,
+    approvals: approvals::Approvals,
     /// Where the forge says that repositories are cloned from, by their keys.
     clones: Mutex<BTreeMap<String, forge::ClonedFrom>>,
     tasks: TaskTracker,
@@ -315,11 +296,12 @@ impl Reconciler {
             unfinished: Mutex::default(),
             attempted: Mutex::default(),
             prepared: prepare::Memory::default(),
+            rendered: RenderCache::new(RENDERED),
             teller: tell::Teller::default(),
             later: Mutex::default(),
             records: record::Records::default(),
             absent: Mutex::default(),
-            approvals: Mutex::default(),
+            approvals: approvals::Approvals::default(),
             clones: Mutex::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),
@@ -447,56 +429,6 @@ impl Reconciler {
         let now = self.0.snapshot.borrow().clone();
         self.attempt_due(&before, &now, hints).await;
         self.tell();
-    }
-
-    /// Says yes to a plan that the brake holds, by its id. It holds for the config as it is now: the same removal by
-    /// a later commit is asked about again.
-    ///
-    /// # Panics
-    /// When another thread panicked while it held the list.
-    pub fn approve(&self, plan: crate::hash::ContentHash) {
-        let snapshot = self.0.snapshot.borrow().clone();
-        self.let_through(plan, &snapshot);
-        self.hint(Hint::Everything);
-    }
-
-    /// Whether somebody said yes to a plan, and to the config as it is.
-    fn is_approved(&self, plan: crate::hash::ContentHash, snapshot: &Snapshot) -> bool {
-        let approvals = self.0.approvals.lock().expect("no holder of this lock panics");
-        approvals.get(&plan) == Some(&snapshot.config_revision)
-    }
-
-    /// Lets a plan through, made of the config as it is. What was said of another config is void.
-    fn let_through(&self, plan: crate::hash::ContentHash, snapshot: &Snapshot) {
-        let mut approvals = self.0.approvals.lock().expect("no holder of this lock panics");
-        approvals.retain(|_, of| *of == snapshot.config_revision);
-        approvals.insert(plan, snapshot.config_revision.clone());
-    }
-
-    /// Waits until no hint is unserved, no environment is being attempted, no rollout runs and all is told.
-    pub async fn idle(&self) {
-        let mut busy = self.0.busy.subscribe();
-        let mut looking = self.0.looking.subscribe();
-        loop {
-            // the sender lives in `self`, so waiting cannot fail
-            let _ = looking.wait_for(|looking| *looking == 0).await;
-            let _ = busy.wait_for(BTreeSet::is_empty).await;
-            let idle = self.0.rollouts.idle().await && self.0.teller.idle().await;
-            if idle && busy.borrow().is_empty() && *looking.borrow() == 0 {
-                return;
-            }
-        }
-    }
-
-    /// Whether anything of this part is being attempted or rolled out, or may yet be, as long as somebody looks.
-    pub async fn is_busy(&self, part: &Part<'_>) -> bool {
-        let attempted =
-            |(project, environment): &(ProjectName, EnvironmentName)| part.has(project, environment, None);
-        *self.0.looking.borrow() > 0
-            || self.0.busy.borrow().iter().any(attempted)
-            || self.0.rollouts.any(part).await
-            // what is told about a commit belongs to no environment
-            || (part.environment.is_none() && self.0.teller.is_busy())
     }
 
     /// Makes the plan of an environment anew and changes nothing.

@@ -13,7 +13,7 @@ use crate::config::root::ConfigSpec;
 use crate::desired::{Environment, Run, Runtime, Service};
 use crate::hash::{ContentHash, Hasher};
 use crate::name::{EnvironmentName, ImageRef, Namespace, ProjectName, Revision, ServiceName};
-use crate::render::{self, Manifest, TemplateSet, policy};
+use crate::render::{Manifest, TemplateSet, policy};
 use crate::store::Deployment;
 use serde_json::Value;
 
@@ -177,7 +177,7 @@ impl Reconciler {
         };
         let digest =
             inputs.text(&image).text(&template.map(|id| id.to_string()).unwrap_or_default()).finish();
-        let manifests = manifests(snapshot, environment, service, run, templates, &image);
+        let manifests = self.manifests(snapshot, environment, service, run, templates, &image);
         let digest = match &manifests {
             Ok(_) => digest,
             // the same input is not refused once the policy is another one
@@ -186,27 +186,31 @@ impl Reconciler {
         let (service, image) = (Arc::clone(service), Some(image));
         Arc::new(Prepared { service, digest, manifests, order, image, tag, before, template })
     }
-}
 
-/// What a service consists of, as its template makes it and the policy allows it.
-fn manifests(
-    snapshot: &Snapshot,
-    environment: &Environment,
-    service: &Service,
-    run: &Run,
-    templates: &TemplateSet,
-    image: &str,
-) -> Result<Vec<Manifest>, Refusal> {
-    let mut values = run.values.clone();
-    values["image"] = Value::from(image);
-    let refusal = |errors: Vec<String>| Refusal { step: "Render", message: errors.join("\n") };
-    let manifests = render::render(templates, &service.template, &values)
-        .map_err(|errors| refusal(errors.iter().map(ToString::to_string).collect()))?;
-    let violations = policy::check(&manifests, &rules(snapshot, environment, service).map_err(refusal)?);
-    if violations.is_empty() {
-        Ok(manifests)
-    } else {
-        Err(refusal(violations.iter().map(ToString::to_string).collect()))
+    /// What a service consists of, as its template makes it and the policy allows it. What a service goes back to was
+    /// rendered before.
+    fn manifests(
+        &self,
+        snapshot: &Snapshot,
+        environment: &Environment,
+        service: &Service,
+        run: &Run,
+        templates: &TemplateSet,
+        image: &str,
+    ) -> Result<Vec<Manifest>, Refusal> {
+        let mut values = run.values.clone();
+        values["image"] = Value::from(image);
+        let refusal = |errors: Vec<String>| Refusal { step: "Render", message: errors.join("\n") };
+        let rendered = self.0.rendered.render(templates, &service.template, &values);
+        let manifests =
+            rendered.map_err(|errors| refusal(errors.iter().map(ToString::to_string).collect()))?;
+        let rules = rules(snapshot, environment, service).map_err(refusal)?;
+        let violations = policy::check(&manifests, &rules);
+        if violations.is_empty() {
+            Ok(manifests.to_vec())
+        } else {
+            Err(refusal(violations.iter().map(ToString::to_string).collect()))
+        }
     }
 }
 

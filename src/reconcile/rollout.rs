@@ -1,17 +1,21 @@
 //! The rollout of one service: build → apply → observe → report, in one function that is read from top to bottom.
 
+mod running;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::running::Current;
+pub(super) use self::running::Running;
 use super::clusters::Handle;
 use super::last_good::{LastGood, Standing};
 use super::prepare::Prepared;
 use super::record::{Begun, Failure};
-use super::{FAULT, Hint, Part, ReconcileError, Reconciler, chain};
+use super::{FAULT, Hint, ReconcileError, Reconciler, chain};
 use crate::build::{LogLine, Stream};
 use crate::cluster::health::{self, Health};
 use crate::cluster::{self, ChangeSet, ClusterError, Outcome};
@@ -57,60 +61,6 @@ impl Work {
     /// The last good state, where the service is put back from it.
     fn good(&self) -> Option<&LastGood> {
         self.standing.as_ref()?.good.as_deref()
-    }
-}
-
-/// The rollouts that run, one a service.
-#[derive(Default)]
-pub(super) struct Running {
-    all: Mutex<BTreeMap<Key, Current>>,
-    count: watch::Sender<usize>,
-}
-
-struct Current {
-    digest: Option<ContentHash>,
-    gone: bool,
-    cancel: CancellationToken,
-    applied: watch::Receiver<bool>,
-    /// The same input planned anew, because somebody changed what had been applied.
-    again: watch::Sender<Arc<Work>>,
-}
-
-impl Running {
-    /// Whether none runs; waits until that is so.
-    pub(super) async fn idle(&self) -> bool {
-        let mut count = self.count.subscribe();
-        let waited = *count.borrow() > 0;
-        // the sender lives in `self`, so waiting cannot fail
-        let _ = count.wait_for(|count| *count == 0).await;
-        !waited
-    }
-
-    /// Whether any rollout of this part runs.
-    pub(super) async fn any(&self, part: &Part<'_>) -> bool {
-        let all = self.all.lock().await;
-        all.keys().any(|(project, environment, service)| part.has(project, environment, Some(service)))
-    }
-
-    /// Whether a rollout of the service runs.
-    pub(super) async fn runs(&self, key: &Key) -> bool {
-        self.all.lock().await.contains_key(key)
-    }
-
-    /// Calls off the rollout of a service, where one runs.
-    pub(super) async fn call_off(&self, key: &Key) {
-        if let Some(current) = self.all.lock().await.get(key) {
-            current.cancel.cancel();
-        }
-    }
-
-    /// Waits until the rollout of a service has applied its objects, where one runs.
-    async fn applied(&self, key: &Key) {
-        let receiver = self.all.lock().await.get(key).map(|current| current.applied.clone());
-        if let Some(mut applied) = receiver {
-            // an error means that the rollout has ended
-            let _ = applied.wait_for(|applied| *applied).await;
-        }
     }
 }
 
