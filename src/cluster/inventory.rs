@@ -265,11 +265,8 @@ impl ApplySet {
     }
 
     /// Lists the kinds of which a plan makes many objects, by their metadata. For a while an object that no list held
-    /// is known not to be there.
-    ///
-    /// # Errors
-    /// When a list cannot be read completely.
-    pub async fn look_around(&self, plan: &Plan) -> Result<(), ClusterError> {
+    /// is known not to be there. Each object of a kind that cannot be listed is looked for by itself.
+    pub async fn look_around(&self, plan: &Plan) {
         let steps = plan.units.iter().flat_map(|unit| &unit.steps);
         let new = steps.filter(|step| step.action == Action::Create && is_namespaced(&step.key));
         let mut many: BTreeMap<(&str, &str), (&str, usize)> = BTreeMap::new();
@@ -280,15 +277,24 @@ impl ApplySet {
         many.retain(|_, (_, count)| *count >= MANY);
         let now = self.cluster.clock().now();
         let lists = many.into_iter().map(|((group, kind), (api, _))| async move {
-            let path = self.cluster.resource(api, kind).await?.collection(Some(self.namespace.as_str()));
-            let found = self.cluster.list(&path, kind, METADATA_LIST).await?;
-            let name = |item: &Value| item["metadata"]["name"].as_str().map(str::to_owned);
-            let names = found.iter().filter_map(name).collect();
-            Ok::<_, ClusterError>(((group.to_owned(), kind.to_owned()), names))
+            match self.names(api, kind).await {
+                Ok(names) => Some(((group.to_owned(), kind.to_owned()), names)),
+                Err(error) => {
+                    tracing::debug!(kind, namespace = %self.namespace, error = %error, "A kind could not be listed.");
+                    None
+                }
+            }
         });
-        let names = futures::future::try_join_all(lists).await?.into_iter().collect();
+        let names = futures::future::join_all(lists).await.into_iter().flatten().collect();
         *self.around() = Some(Around { at: now, names });
-        Ok(())
+    }
+
+    /// The names of all objects of a kind.
+    async fn names(&self, api: &str, kind: &str) -> Result<BTreeSet<String>, ClusterError> {
+        let path = self.cluster.resource(api, kind).await?.collection(Some(self.namespace.as_str()));
+        let found = self.cluster.list(&path, kind, METADATA_LIST).await?;
+        let name = |item: &Value| item["metadata"]["name"].as_str().map(str::to_owned);
+        Ok(found.iter().filter_map(name).collect())
     }
 
     /// Whether a list that was read lately says that an object is not there.
@@ -383,7 +389,8 @@ impl ApplySet {
             .map(|next| next.duration_since(clock.now()))
             .filter(jiff::SignedDuration::is_positive);
         if let Some(wait) = wait {
-            clock.sleep(wait.unsigned_abs()).await;
+            // a clock that was put back must not hold up anybody
+            clock.sleep(wait.unsigned_abs().min(LONGEST)).await;
         }
         let begun = clock.now();
         let result = self.write(&mut written).await;

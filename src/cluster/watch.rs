@@ -227,6 +227,11 @@ impl Watches {
     pub fn expect(&self, key: &ObjectKey, service: &str, expected: Expected) {
         self.objects().change(key, |seen| {
             service.clone_into(&mut seen.service);
+            let before = seen.expected.as_ref().and_then(|before| number(&before.resource_version));
+            if before.zip(number(&expected.resource_version)).is_some_and(|(before, now)| now < before) {
+                // the cluster was brought back from an earlier state: what was seen is of another count
+                (seen.version, seen.current) = (None, None);
+            }
             if let Some(version) = number(&expected.resource_version)
                 && seen.version.is_none_or(|seen| seen <= version)
             {
@@ -379,7 +384,10 @@ impl Source {
         let mut listed: BTreeSet<ObjectKey> = BTreeSet::new();
         while let Some(event) = events.next().await {
             match event {
-                Ok(watcher::Event::Init) => listed.clear(),
+                Ok(watcher::Event::Init) => {
+                    listed.clear();
+                    self.doubt();
+                }
                 Ok(watcher::Event::InitApply(object)) => {
                     listed.extend(self.key(&object));
                     self.changed(object).await;
@@ -393,6 +401,7 @@ impl Source {
                 Ok(watcher::Event::Apply(object)) => self.changed(object).await,
                 Ok(watcher::Event::Delete(object)) => self.deleted(&object).await,
                 Err(failed) => {
+                    self.doubt();
                     self.tell(Event::Trouble { kind: self.kind.clone(), why: failed.to_string() }).await;
                 }
             }
@@ -508,6 +517,14 @@ impl Source {
             service
         };
         self.tell(Event::Deleted { key: key.clone(), service }).await;
+    }
+
+    /// Nobody knows how the objects of this kind are, until they are seen again.
+    fn doubt(&self) {
+        let mut objects = self.watches.objects();
+        let ours =
+            objects.seen.iter_mut().filter(|(key, _)| key.kind == self.kind && key.group == self.group);
+        ours.for_each(|(_, seen)| seen.current = None);
     }
 
     /// What we know of this kind and a complete list lacks was deleted while nobody watched.

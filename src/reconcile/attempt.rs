@@ -122,7 +122,7 @@ impl Reconciler {
         let mut quiet = plan.verdict == Verdict::Go && standing.is_empty();
         let plan = plan.allowed();
         self.forget_strays(environment, &plan).await?;
-        handle.set.look_around(&plan).await?;
+        handle.set.look_around(&plan).await;
         self.namespace(&handle, environment, &plan).await?;
         self.record_quiet(environment).await?;
         let mut whole = true;

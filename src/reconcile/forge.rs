@@ -93,6 +93,9 @@ impl Reconciler {
         };
         let mut silent = BTreeSet::new();
         let mut all: Vec<PullRequest> = Vec::new();
+        let mirrors: Vec<&Mirror> = mirrors.collect();
+        // what was not asked for meanwhile is listed again
+        known.listed.retain(|key| mirrors.iter().any(|mirror| mirror.url().key() == key));
         for mirror in mirrors {
             let (url, Some(slug)) = (mirror.url(), mirror.url().github_slug()) else { continue };
             if all.iter().any(|pull| pull.repository == url.key()) {

@@ -61,7 +61,13 @@ impl Records {
             });
             Ok::<_, StoreError>(Mutex::new(entries.collect()))
         });
-        Ok(known.await?.lock().expect("no holder of this lock panics"))
+        known.await?;
+        Ok(self.now().expect("it was just read"))
+    }
+
+    /// What is known, once it was read.
+    fn now(&self) -> Option<MutexGuard<'_, Known>> {
+        self.known.get().map(|known| known.lock().expect("no holder of this lock panics"))
     }
 }
 
@@ -82,9 +88,11 @@ impl Reconciler {
         &self,
         ask: impl FnOnce(&Deployed<'_>) -> T,
     ) -> Result<T, StoreError> {
-        let known = self.0.records.known(self.store()).await?;
+        drop(self.0.records.known(self.store()).await?);
+        // nothing is held between two questions: whoever asks may panic
         Ok(ask(&|project, environment, service| {
-            let entry = known.get(&(project.clone(), environment.clone(), service.clone()))?;
+            let key = (project.clone(), environment.clone(), service.clone());
+            let entry = self.0.records.now()?.get(&key).cloned()?;
             entry.record().as_ref()?.detail.revision.as_ref()?.parse().ok()
         }))
     }

@@ -42,7 +42,7 @@ async fn many_new_objects_are_looked_for_by_one_list() {
 
         let before = left.load(Ordering::Relaxed);
         let plan = ground.plan(&set, "api", Wanted::Objects(wanted.clone()), &[]);
-        set.look_around(&plan).await.unwrap();
+        set.look_around(&plan).await;
         assert_eq!(ground.apply(&set, "api", wanted).await.count(Outcome::Created), 20);
         assert_eq!(
             before - left.load(Ordering::Relaxed),
@@ -62,7 +62,7 @@ async fn what_a_list_held_or_came_after_it_is_not_adopted() {
         let wanted: Vec<_> =
             (0..20).map(|index| ground.config("api", &format!("c{index:02}"), "1")).collect();
         let plan = ground.plan(&set, "api", Wanted::Objects(wanted.clone()), &[]);
-        set.look_around(&plan).await.unwrap();
+        set.look_around(&plan).await;
         ground.post(&ground.path("configmaps", ""), &theirs("c01"), "kubectl").await;
         let changes = ground.apply(&set, "api", wanted).await;
         assert_eq!(changes.count(Outcome::Created), 18);
