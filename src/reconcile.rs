@@ -255,7 +255,6 @@ pub(crate) struct Inner {
     /// Services with a deployment that an earlier process did not finish.
     unfinished: Mutex<BTreeSet<rollout::Key>>,
     attempted: Mutex<attempt::Attempted>,
-    prepared: prepare::Memory,
     rendered: RenderCache,
     teller: tell::Teller,
     /// Hints that are given after a pause.
@@ -295,7 +294,6 @@ impl Reconciler {
             wishes: Mutex::default(),
             unfinished: Mutex::default(),
             attempted: Mutex::default(),
-            prepared: prepare::Memory::default(),
             rendered: RenderCache::new(RENDERED),
             teller: tell::Teller::default(),
             later: Mutex::default(),

@@ -4,6 +4,7 @@
 //! become ready any more is `Failed` before its deadline, and says why.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -19,9 +20,8 @@ mod kinds;
 pub use cause::Cause;
 pub use kinds::assess;
 
-/// How soon what is not current yet is looked at again at first, without and with somebody who watches, and at last.
-const SOONEST: Duration = Duration::from_millis(20);
-const PATIENT: Duration = Duration::from_millis(500);
+/// How soon what no watch tells to be current is looked at by the clock, at first and at last.
+const SOONEST: Duration = Duration::from_millis(500);
 const LATEST: Duration = Duration::from_secs(2);
 
 /// The state of one object, or of all objects of a service.
@@ -123,7 +123,7 @@ fn overall(objects: &BTreeMap<ObjectKey, Health>) -> Health {
 
 /// Looks again and again until the service is current or failed, or the time is over; the last look is returned.
 ///
-/// Where somebody watches, what `moves` saw to be current costs no request. The clock has it looked at in any case: a
+/// What `moves` saw to be current costs no request. The clock has it looked at in any case: a
 /// watch may be cut off, and what keeps a pod from starting is told by no event of its workload.
 ///
 /// # Errors
@@ -132,32 +132,26 @@ pub async fn wait(
     cluster: &Cluster,
     keys: &[ObjectKey],
     redactor: &Redactor,
-    moves: Option<&Moves>,
+    moves: &Moves,
     limit: Duration,
 ) -> Result<Checkup, ClusterError> {
     let clock = cluster.clock();
     let until = clock.now() + limit;
-    let mut pause = if moves.is_some() { PATIENT } else { SOONEST };
+    let mut pause = SOONEST;
     loop {
-        if let Some(moves) = moves {
-            let next = clock.sleep(pause);
-            tokio::pin!(next);
-            loop {
-                if keys.iter().filter(|key| !is_at_once(key)).all(|key| moves.is_current(key)) {
-                    return Ok(Checkup::of(keys, BTreeMap::new(), None));
-                }
-                tokio::select! {
-                    () = moves.next() => {}
-                    () = &mut next => break,
-                }
+        let mut look = pin!(clock.sleep(pause));
+        loop {
+            if keys.iter().filter(|key| !is_at_once(key)).all(|key| moves.is_current(key)) {
+                return Ok(Checkup::of(keys, BTreeMap::new(), None));
+            }
+            tokio::select! {
+                () = moves.next() => {}
+                () = &mut look => break,
             }
         }
         let checkup = check(cluster, keys, redactor).await?;
         if matches!(checkup.health, Health::Current | Health::Failed(_)) || clock.now() >= until {
             return Ok(checkup);
-        }
-        if moves.is_none() {
-            clock.sleep(pause).await;
         }
         pause = (pause * 2).min(LATEST);
     }

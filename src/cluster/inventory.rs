@@ -5,6 +5,8 @@
 //! always a superset of what is there: objects are written down before they are applied, and struck off only
 //! after somebody saw them gone.
 
+mod around;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,10 +19,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::request::{Call, JSON, MERGE, METADATA, METADATA_LIST};
+use super::request::{Call, JSON, MERGE, METADATA};
 use super::{Cluster, ClusterError};
 use crate::name::Namespace;
-use crate::plan::{Action, FIELD_MANAGER, Held, Plan};
+use crate::plan::{FIELD_MANAGER, Held};
 use crate::render::manifest::ObjectKey;
 
 /// The parent's name.
@@ -37,11 +39,6 @@ const KINDS: &str = "applyset.kubernetes.io/contains-group-kinds";
 const TRIES: u32 = 5;
 /// The longest pause between two writes.
 const LONGEST: Duration = Duration::from_millis(500);
-/// From how many new objects of a kind on one list of it is cheaper than a look at each.
-const MANY: usize = 8;
-/// How long such a list is believed; what appears meanwhile is noticed, and let go of, when it is applied onto.
-const LATELY: Duration = Duration::from_secs(30);
-
 /// What is known of one object that we applied.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -91,15 +88,7 @@ pub struct ApplySet {
     id: String,
     written: tokio::sync::Mutex<Written>,
     state: Mutex<State>,
-    around: Mutex<Option<Around>>,
-}
-
-/// What stands in the namespace, whoever made it: so that many new objects need not be looked for one by one.
-#[derive(Debug)]
-struct Around {
-    at: Timestamp,
-    /// The names of every object of these kinds, by API group and kind.
-    names: BTreeMap<(String, String), BTreeSet<String>>,
+    around: Mutex<Option<around::Around>>,
 }
 
 /// How the parent stands in the cluster.
@@ -264,48 +253,6 @@ impl ApplySet {
             .collect()
     }
 
-    /// Lists the kinds of which a plan makes many objects, by their metadata. For a while an object that no list held
-    /// is known not to be there. Each object of a kind that cannot be listed is looked for by itself.
-    pub async fn look_around(&self, plan: &Plan) {
-        let steps = plan.units.iter().flat_map(|unit| &unit.steps);
-        let new = steps.filter(|step| step.action == Action::Create && is_namespaced(&step.key));
-        let mut many: BTreeMap<(&str, &str), (&str, usize)> = BTreeMap::new();
-        for manifest in new.filter_map(|step| step.manifest.as_ref()) {
-            let (group, kind) = (manifest.key().group.as_str(), manifest.kind());
-            many.entry((group, kind)).or_insert((manifest.api_version(), 0)).1 += 1;
-        }
-        many.retain(|_, (_, count)| *count >= MANY);
-        let now = self.cluster.clock().now();
-        let lists = many.into_iter().map(|((group, kind), (api, _))| async move {
-            match self.names(api, kind).await {
-                Ok(names) => Some(((group.to_owned(), kind.to_owned()), names)),
-                Err(error) => {
-                    tracing::debug!(kind, namespace = %self.namespace, error = %error, "A kind could not be listed.");
-                    None
-                }
-            }
-        });
-        let names = futures::future::join_all(lists).await.into_iter().flatten().collect();
-        *self.around() = Some(Around { at: now, names });
-    }
-
-    /// The names of all objects of a kind.
-    async fn names(&self, api: &str, kind: &str) -> Result<BTreeSet<String>, ClusterError> {
-        let path = self.cluster.resource(api, kind).await?.collection(Some(self.namespace.as_str()));
-        let found = self.cluster.list(&path, kind, METADATA_LIST).await?;
-        let name = |item: &Value| item["metadata"]["name"].as_str().map(str::to_owned);
-        Ok(found.iter().filter_map(name).collect())
-    }
-
-    /// Whether a list that was read lately says that an object is not there.
-    pub(super) fn is_absent(&self, key: &ObjectKey) -> bool {
-        let around = self.around();
-        let now = self.cluster.clock().now();
-        let fresh = around.as_ref().filter(|around| now.duration_since(around.at).unsigned_abs() < LATELY);
-        let names = fresh.and_then(|around| around.names.get(&(key.group.clone(), key.kind.clone())));
-        names.is_some_and(|names| !names.contains(&key.name))
-    }
-
     /// Writes down objects before they are applied. Costs no request when all are written down already.
     ///
     /// # Errors
@@ -403,10 +350,6 @@ impl ApplySet {
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().expect("no holder of this lock panics")
-    }
-
-    fn around(&self) -> std::sync::MutexGuard<'_, Option<Around>> {
-        self.around.lock().expect("no holder of this lock panics")
     }
 
     /// The kinds of some units, or of all.

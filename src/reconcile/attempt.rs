@@ -61,7 +61,6 @@ impl Reconciler {
             attempted.failed.retain(|(project, name)| {
                 now.environments.iter().any(|e| e.project == *project && e.name == *name)
             });
-            self.0.prepared.retain(now);
         }
         if now.config.is_usable() {
             self.take_down(now).await;

@@ -42,12 +42,10 @@ impl Basis {
 
     /// Whether what was made of this would be the same made of another.
     pub(super) fn is_still(&self, now: &Self) -> bool {
-        let refs = |of: &Self| {
-            of.refs.iter().map(|(key, refs)| (key.clone(), Arc::as_ptr(refs))).collect::<Vec<_>>()
-        };
+        let before = self.refs.iter().map(|(key, refs)| (key, Arc::as_ptr(refs)));
         // what did not change is the very same
         Arc::ptr_eq(&self.config, &now.config)
-            && refs(self) == refs(now)
+            && before.eq(now.refs.iter().map(|(key, refs)| (key, Arc::as_ptr(refs))))
             && (&self.addresses, &self.failed) == (&now.addresses, &now.failed)
             && (&self.pulls, &self.unlisted) == (&now.pulls, &now.unlisted)
             && (!self.asked.load(Ordering::Relaxed) || self.records == now.records)

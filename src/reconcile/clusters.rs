@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::planning::Known;
+use super::prepare;
 use super::quiet::Quiet;
 use super::{ReconcileError, Reconciler};
 use crate::cluster::ApplySet;
@@ -31,7 +32,8 @@ pub(super) struct Handle {
     lost: Mutex<BTreeSet<String>>,
     /// What had nothing to do the last time.
     pub(super) quiet: Quiet,
-    /// What was planned the last time.
+    /// What was prepared and planned the last time.
+    pub(super) prepared: prepare::Memory,
     pub(super) planned: Known,
 }
 
@@ -49,8 +51,8 @@ impl Reconciler {
         let forgetful = environment.cluster.1 == ClusterType::Embedded
             && !self.0.lost_namespaces.lock().expect("no holder of this lock panics").contains(&key);
         let (compared, lost) = (AtomicBool::new(false), Mutex::default());
-        let (quiet, planned) = (Quiet::default(), Known::default());
-        let handle = Arc::new(Handle { set, watches, compared, forgetful, lost, quiet, planned });
+        let (quiet, prepared, planned) = (Quiet::default(), prepare::Memory::default(), Known::default());
+        let handle = Arc::new(Handle { set, watches, compared, forgetful, lost, quiet, prepared, planned });
         sets.insert(key, Arc::clone(&handle));
         Ok(handle)
     }

@@ -63,7 +63,7 @@ impl Reconciler {
         environment: &Arc<Environment>,
     ) -> Result<Planned, ReconcileError> {
         let handle = self.open(environment).await?;
-        let prepared = self.prepare_all(snapshot, environment).await;
+        let prepared = self.prepare_all(snapshot, environment, &handle.prepared).await;
         let records = self.records_of(&environment.project, &environment.name).await?;
         let standing = self.standing_services(environment, &prepared, &records, &handle).await?;
         let plan = self.plan(snapshot, environment, &handle, &prepared, &standing)?;

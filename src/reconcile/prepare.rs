@@ -12,7 +12,7 @@ use crate::config::Document;
 use crate::config::root::ConfigSpec;
 use crate::desired::{Environment, Run, Runtime, Service};
 use crate::hash::{ContentHash, Hasher};
-use crate::name::{EnvironmentName, ImageRef, Namespace, ProjectName, Revision, ServiceName};
+use crate::name::{ImageRef, Revision, ServiceName};
 use crate::render::{Manifest, TemplateSet, policy};
 use crate::store::Deployment;
 use serde_json::Value;
@@ -72,51 +72,42 @@ pub(super) struct Refusal {
     pub(super) message: String,
 }
 
-/// What the services of each environment were prepared as the last time. It saves work and decides nothing.
+/// What the services of an environment were prepared as the last time. It saves work and decides nothing.
 #[derive(Default)]
-pub(super) struct Memory(Mutex<BTreeMap<(ProjectName, EnvironmentName), Known>>);
+pub(super) struct Memory(Mutex<Option<Known>>);
 
 /// The services of an environment, and what all of them were prepared under.
-#[derive(Clone)]
 struct Known {
     config: Option<Arc<Document<ConfigSpec>>>,
-    namespace: Namespace,
     runtime: Runtime,
     services: Arc<Ready>,
 }
 
 impl Memory {
-    /// What is known of an environment, where it was prepared under the same policy and for the same place.
+    /// What is known, where it was prepared under the same policy and for the same runtime.
     fn of(&self, snapshot: &Snapshot, environment: &Environment) -> Option<Arc<Ready>> {
         let memory = self.0.lock().expect("no holder of this lock panics");
-        let known = memory.get(&(environment.project.clone(), environment.name.clone()))?;
-        let place = (&known.namespace, known.runtime) == (&environment.namespace, environment.runtime);
-        (place && known.config == snapshot.config.config).then(|| Arc::clone(&known.services))
+        let known = memory.as_ref().filter(|known| known.runtime == environment.runtime)?;
+        (known.config == snapshot.config.config).then(|| Arc::clone(&known.services))
     }
 
     fn keep(&self, snapshot: &Snapshot, environment: &Environment, services: &Arc<Ready>) {
-        let known = Known {
-            config: snapshot.config.config.clone(),
-            namespace: environment.namespace.clone(),
-            runtime: environment.runtime,
-            services: Arc::clone(services),
-        };
-        let mut memory = self.0.lock().expect("no holder of this lock panics");
-        memory.insert((environment.project.clone(), environment.name.clone()), known);
-    }
-
-    /// Forgets the environments that should no longer exist.
-    pub(super) fn retain(&self, now: &Snapshot) {
-        let mut memory = self.0.lock().expect("no holder of this lock panics");
-        memory.retain(|(project, name), _| now.environment(project.as_str(), name.as_str()).is_some());
+        let (config, services) = (snapshot.config.config.clone(), Arc::clone(services));
+        let known = Known { config, runtime: environment.runtime, services };
+        *self.0.lock().expect("no holder of this lock panics") = Some(known);
     }
 }
 
 impl Reconciler {
     /// Everything that runs in an environment, prepared.
-    pub(super) async fn prepare_all(&self, snapshot: &Snapshot, environment: &Environment) -> Arc<Ready> {
+    pub(super) async fn prepare_all(
+        &self,
+        snapshot: &Snapshot,
+        environment: &Environment,
+        memory: &Memory,
+    ) -> Arc<Ready> {
         let templates = snapshot.templates.as_deref().unwrap_or_else(|| TemplateSet::builtin());
-        let known = self.0.prepared.of(snapshot, environment).unwrap_or_default();
+        let known = memory.of(snapshot, environment).unwrap_or_default();
         let mut services = Ready::new();
         for service in environment.services.values() {
             if let Some(run) = service.run() {
@@ -126,7 +117,7 @@ impl Reconciler {
             }
         }
         let services = Arc::new(services);
-        self.0.prepared.keep(snapshot, environment, &services);
+        memory.keep(snapshot, environment, &services);
         services
     }
 

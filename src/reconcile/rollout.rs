@@ -21,7 +21,7 @@ use crate::cluster::health::{self, Health};
 use crate::cluster::{self, ChangeSet, ClusterError, Outcome};
 use crate::desired::Environment;
 use crate::hash::ContentHash;
-use crate::name::{EnvironmentName, ProjectName, Revision, ServiceName};
+use crate::name::{EnvironmentName, ImageRef, ProjectName, Revision, ServiceName};
 use crate::plan::{Action, UnitPlan};
 use crate::render::manifest::ObjectKey;
 
@@ -56,6 +56,11 @@ impl Work {
     /// Hash of everything that goes in: of the last good state, where the service is put back from it.
     pub(super) fn digest(&self) -> Option<ContentHash> {
         self.good().map(|good| good.digest).or(self.prepared.as_ref().map(|prepared| prepared.digest))
+    }
+
+    /// The tag whose digest is not known yet.
+    fn awaits(&self) -> Option<&ImageRef> {
+        self.prepared.as_ref()?.awaits()
     }
 
     /// The last good state, where the service is put back from it.
@@ -125,8 +130,7 @@ impl Reconciler {
             current.cancel.cancel();
             return Ok(Turn::Deferred);
         }
-        let awaits = work.prepared.as_ref().is_some_and(|prepared| prepared.awaits().is_some());
-        let nothing_to_do = !work.unit.changes() && !awaits;
+        let nothing_to_do = !work.unit.changes() && work.awaits().is_none();
         let Some(begun) = self.begin_or_stand(&work).await? else {
             return Ok(if nothing_to_do { Turn::AtRest } else { Turn::UnderWay });
         };
@@ -162,7 +166,7 @@ impl Reconciler {
 
     /// What begins, if anything does. What does not move on is recorded as such, and put back as it ran.
     async fn begin_or_stand(&self, work: &Work) -> Result<Option<Begun>, ReconcileError> {
-        let awaits = work.prepared.as_ref().is_some_and(|prepared| prepared.awaits().is_some());
+        let awaits = work.awaits().is_some();
         if work.unit.broken.is_some() && !awaits {
             match work.prepared.as_deref() {
                 Some(Prepared { manifests: Err(refusal), .. }) => self.record_refusal(work, refusal).await?,
@@ -291,7 +295,7 @@ impl Reconciler {
 
     /// Until what it runs is there, and what it comes after is applied; or how it ended before.
     async fn until_ready(&self, work: &Work, begun: &Begun) -> Result<Option<End>, ReconcileError> {
-        if let Some(tag) = work.prepared.as_deref().and_then(Prepared::awaits) {
+        if let Some(tag) = work.awaits() {
             return self.await_image(work, begun, tag).await.map(Some);
         }
         if let Some(failure) = self.build(work, begun).await? {
@@ -439,7 +443,7 @@ impl Reconciler {
         let deadline = work.patience();
         let moves = work.handle.watches.moves(work.environment.namespace.as_str(), &work.unit.name);
         let (cluster, redactor) = (work.handle.set.cluster(), &self.0.parts.redactor);
-        let checkup = health::wait(cluster, &keys, redactor, Some(&moves), deadline + SLACK).await?;
+        let checkup = health::wait(cluster, &keys, redactor, &moves, deadline + SLACK).await?;
         match checkup.health {
             Health::Current => {
                 self.step_done(begun, "Health", None).await?;

@@ -119,7 +119,8 @@ impl Reconciler {
             desired::lookups(&config, &memory.pulls, is_of).into_iter().map(Arc::new).collect();
         let places = places(&mirrors, memory);
         let found = memory.answers.ask(&lookups, &places).await;
-        let desired = self.with_deployed(|deployed| {
+        self.read_records().await?;
+        let (environments, refused) = {
             let Memory { pulls, desired, .. } = &mut *memory;
             let inputs = Inputs {
                 config: &config,
@@ -127,7 +128,7 @@ impl Reconciler {
                 pulls,
                 deployed: &|project, environment, service| {
                     basis.asked.store(true, Ordering::Relaxed);
-                    deployed(project, environment, service)
+                    self.deployed(project, environment, service)
                 },
                 embedded: self.0.parts.embedded,
                 trust_pull_requests: self.0.parts.trust_pull_requests,
@@ -135,8 +136,7 @@ impl Reconciler {
                 addresses: &*self.0.parts.addresses,
             };
             (desired::desired(&inputs, desired), desired::refused(&inputs))
-        });
-        let (environments, refused) = desired.await?;
+        };
         let mut snapshot = Snapshot {
             config_revision: Some(head.revision.clone()),
             environments,

@@ -9,8 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
 use super::ServiceState;
-use crate::desired::Deployed;
-use crate::name::{EnvironmentName, ProjectName, ServiceName};
+use crate::name::{EnvironmentName, ProjectName, Revision, ServiceName};
 use crate::reconcile::Reconciler;
 use crate::reconcile::rollout::Key;
 use crate::store::{ServiceRow, Store, StoreError};
@@ -83,18 +82,21 @@ impl Reconciler {
         Ok(known.get(key).and_then(|entry| entry.record().clone()))
     }
 
-    /// Answers questions about what services run, as of now.
-    pub(in crate::reconcile) async fn with_deployed<T>(
+    /// Reads the records, so that [`Reconciler::deployed`] can answer.
+    pub(in crate::reconcile) async fn read_records(&self) -> Result<(), StoreError> {
+        self.0.records.known(self.store()).await.map(drop)
+    }
+
+    /// The revision that a service runs now. Nothing is held between two questions: whoever asks may panic.
+    pub(in crate::reconcile) fn deployed(
         &self,
-        ask: impl FnOnce(&Deployed<'_>) -> T,
-    ) -> Result<T, StoreError> {
-        drop(self.0.records.known(self.store()).await?);
-        // nothing is held between two questions: whoever asks may panic
-        Ok(ask(&|project, environment, service| {
-            let key = (project.clone(), environment.clone(), service.clone());
-            let entry = self.0.records.now()?.get(&key).cloned()?;
-            entry.record().as_ref()?.detail.revision.as_ref()?.parse().ok()
-        }))
+        project: &ProjectName,
+        environment: &EnvironmentName,
+        service: &ServiceName,
+    ) -> Option<Revision> {
+        let key = (project.clone(), environment.clone(), service.clone());
+        let entry = self.0.records.now()?.get(&key).cloned()?;
+        entry.record().as_ref()?.detail.revision.as_ref()?.parse().ok()
     }
 
     /// The records of some services, in the order of the names.

@@ -171,7 +171,7 @@ async fn what_a_watch_saw_to_be_current_costs_no_request_until_something_is_appl
         watching.until(|event| matches!(event, Event::Health { health: Health::Current, .. })).await;
         let (keys, redactor, limit) = ([key.clone()], Redactor::new(), Duration::from_secs(30));
         let before = left.load(Ordering::Relaxed);
-        let checkup = health::wait(&cluster, &keys, &redactor, Some(&moves), limit).await.unwrap();
+        let checkup = health::wait(&cluster, &keys, &redactor, &moves, limit).await.unwrap();
         assert_eq!(checkup.health, Health::Current);
         assert_eq!(before - left.load(Ordering::Relaxed), 0, "the watch has told it");
         // without controllers nobody follows what is applied now

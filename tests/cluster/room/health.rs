@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use branchline::cluster::health::{self, Health};
+use branchline::cluster::watch::Watches;
 use branchline::secret::Redactor;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::ground::{Ground, embedded, real};
 
@@ -97,7 +100,10 @@ async fn the_real_controllers_bring_a_service_to_current_and_a_quota_fails_it() 
     ground.apply(&set, "api", vec![ground.deployment("api", "app:1", 0)]).await;
     let keys = [ground.key("apps/v1", "Deployment", "api")];
     let redactor = Redactor::new();
-    let wait = || health::wait(&ground.cluster, &keys, &redactor, None, Duration::from_secs(30));
+    // nothing is watched: the clock alone tells
+    let (watches, _events) = Watches::new(&ground.cluster, &TaskTracker::new(), &CancellationToken::new());
+    let moves = watches.moves(ground.namespace.as_str(), "api");
+    let wait = || health::wait(&ground.cluster, &keys, &redactor, &moves, Duration::from_secs(30));
     assert_eq!(wait().await.unwrap().health, Health::Current);
     let quota = ground.object("api", "v1", "ResourceQuota", "none", json!({"spec": {"hard": {"pods": "0"}}}));
     ground.apply(&set, "guard", vec![quota]).await;

@@ -1,10 +1,14 @@
 //! What somebody changes or deletes in the cluster is put back.
 
+use std::fmt::Debug;
+
 use branchline::cluster::Cluster;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::Api;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::world::Demo;
@@ -19,20 +23,28 @@ pub(crate) async fn deployments(demo: &Demo, namespace: &str) -> Api<Deployment>
     Api::namespaced(cluster(demo).await.client().clone(), namespace)
 }
 
+/// Waits until another object stands in the place of one that was deleted.
+async fn is_made_again<K>(what: &str, api: &Api<K>, name: &str, before: &ObjectMeta)
+where
+    K: Resource + Clone + DeserializeOwned + Debug,
+{
+    until(what, async || {
+        let made = api.get_opt(name).await.unwrap();
+        made.is_some_and(|made| made.meta().uid != before.uid)
+    })
+    .await;
+}
+
 pub(super) async fn is_healed(demo: &Demo) {
     let api = deployments(demo, "shop-staging").await;
     let before = api.get("api").await.unwrap();
-    let replicas = before.spec.unwrap().replicas;
+    let replicas = before.spec.as_ref().unwrap().replicas;
     let patch = Patch::Merge(json!({"spec": {"replicas": 3}}));
     api.patch("api", &PatchParams::default(), &patch).await.unwrap();
     until("the scale is healed", async || api.get("api").await.unwrap().spec.unwrap().replicas == replicas)
         .await;
     api.delete("api", &DeleteParams::default()).await.unwrap();
-    until("the deletion is healed", async || {
-        let made = api.get_opt("api").await.unwrap();
-        made.is_some_and(|made| made.metadata.uid != before.metadata.uid)
-    })
-    .await;
+    is_made_again("the deletion is healed", &api, "api", &before.metadata).await;
     until("it serves again", async || demo.get("api-shop-staging").await.0 == 200).await;
     until("it is live again", async || {
         demo.service("staging", "api")["state"] == "live" && demo.status()["busy"] == false
@@ -53,11 +65,7 @@ pub(super) async fn is_healed_while_a_rollout_waits(demo: &Demo) {
     })
     .await;
     api.delete("api", &DeleteParams::default()).await.unwrap();
-    until("the deployment is back", async || {
-        let made = api.get_opt("api").await.unwrap();
-        made.is_some_and(|made| made.metadata.uid != before.metadata.uid)
-    })
-    .await;
+    is_made_again("the deployment is back", &api, "api", &before.metadata).await;
     until("the rollout ends well", async || {
         let row = demo.service("staging", "api");
         row["state"] == "live" && row["problem"].is_null() && demo.status()["busy"] == false
@@ -71,11 +79,7 @@ pub(super) async fn is_healed_where_a_namespace_was_deleted(demo: &Demo) {
     let namespaces: Api<Namespace> = Api::all(cluster.client().clone());
     let before = namespaces.get("shop-staging").await.unwrap();
     namespaces.delete("shop-staging", &DeleteParams::default()).await.unwrap();
-    until("the namespace is another one", async || {
-        let made = namespaces.get_opt("shop-staging").await.unwrap();
-        made.is_some_and(|made| made.metadata.uid != before.metadata.uid)
-    })
-    .await;
+    is_made_again("the namespace is another one", &namespaces, "shop-staging", &before.metadata).await;
     for host in ["api-shop-staging", "web-shop-staging"] {
         until("it serves again", async || demo.get(host).await.0 == 200).await;
     }
