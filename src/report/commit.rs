@@ -252,10 +252,12 @@ fn title(outcome: &CommitOutcome, services: &[&ServiceOutcome]) -> String {
         _ if moving > 0 => format!("{} of {} live", of(|state| state == State::Live), count(all, "service")),
         _ if asked > 0 => format!("{asked} of {} wait for approval", count(all, "service")),
         _ if of(|state| state == State::Live) == all => format!("{} live", count(all, "service")),
-        _ => format!(
-            "{} live, {} superseded or cancelled",
-            count(of(|state| state == State::Live), "service"),
-            of(|state| matches!(state, State::Superseded | State::Cancelled))
-        ),
+        _ => {
+            let live = of(|state| state == State::Live);
+            match of(|state| matches!(state, State::Superseded | State::Cancelled)) {
+                0 => format!("{live} of {} live", count(all, "service")),
+                others => format!("{} live, {others} superseded or cancelled", count(live, "service")),
+            }
+        }
     }
 }

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use super::credentials::Access;
 use super::entry::{check_name, clean};
 use super::fetch::Job;
+use super::libgit2::said;
 use super::mirror::Mirror;
 use super::tree::{oid, revision};
 use super::{SourceError, libgit2};
@@ -244,7 +245,7 @@ impl Mirror {
 
     pub(super) fn failed(&self, doing: &'static str, error: git2::Error) -> SourceError {
         let repository = self.state.url.to_string();
-        SourceError::Git { repository, doing, source: Arc::new(error) }
+        SourceError::Git { repository, doing, source: said(&error) }
     }
 
     pub(super) fn moved(&self, reference: &str, expected: &Revision) -> SourceError {

@@ -15,6 +15,7 @@ use git2::{
     Repository,
 };
 
+use super::libgit2::said;
 use super::tree::{is_damage, pull_number, revision};
 use super::url::RepositoryUrl;
 use super::wire::Wire;
@@ -208,9 +209,9 @@ impl Job<'_> {
     pub(super) fn error(&self, doing: &'static str, error: git2::Error) -> SourceError {
         let repository = self.url.to_string();
         if is_damage(&error) {
-            return SourceError::Corrupt { repository, source: Arc::new(error) };
+            return SourceError::Corrupt { repository, source: said(&error) };
         }
-        SourceError::Git { repository, doing, source: Arc::new(error) }
+        SourceError::Git { repository, doing, source: said(&error) }
     }
 
     /// An error while we spoke with the other side.
@@ -229,12 +230,12 @@ impl Job<'_> {
         }
         let local_and_there = self.url.local_path().is_none_or(Path::exists);
         if is_damage(&error) && local_and_there {
-            return SourceError::Corrupt { repository: self.url.to_string(), source: Arc::new(error) };
+            return SourceError::Corrupt { repository: self.url.to_string(), source: said(&error) };
         }
         let repository = self.url.to_string();
         // the other side is there and has not failed: then it is our disk that the system speaks of
         if error.class() == ErrorClass::Os && local_and_there {
-            return SourceError::Disk { path: self.mirror.to_owned(), source: Arc::new(error) };
+            return SourceError::Disk { path: self.mirror.to_owned(), source: said(&error) };
         }
         match (error.class(), error.code()) {
             (
@@ -246,9 +247,9 @@ impl Job<'_> {
                 _,
             )
             | (_, ErrorCode::NotFound | ErrorCode::Eof) => {
-                SourceError::Unreachable { repository, source: Arc::new(error) }
+                SourceError::Unreachable { repository, source: said(&error) }
             }
-            _ => SourceError::Git { repository, doing, source: Arc::new(error) },
+            _ => SourceError::Git { repository, doing, source: said(&error) },
         }
     }
 }

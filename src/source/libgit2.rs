@@ -81,3 +81,13 @@ pub(super) fn over<T>(wire: Option<Arc<Wire>>, work: impl FnOnce() -> T) -> T {
     let _restore = Restore(CURRENT.replace(wire));
     work()
 }
+
+/// What libgit2 says, without its own classes and codes.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Said(String);
+
+/// The words of an error of libgit2.
+pub(super) fn said(error: &git2::Error) -> super::Cause {
+    Arc::new(Said(error.message().to_owned()))
+}

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use git2::Repository;
 
 use super::history::Newest;
+use super::libgit2::said;
 use super::url::RepositoryUrl;
 use super::{Limits, SourceError, lock};
 
@@ -70,7 +71,7 @@ impl State {
             Ok(repo) => Ok((repo, generation)),
             Err(error) => {
                 self.suspect.store(true, Ordering::Relaxed);
-                Err(SourceError::Corrupt { repository: repository(), source: Arc::new(error) })
+                Err(SourceError::Corrupt { repository: repository(), source: said(&error) })
             }
         }
     }

@@ -1,13 +1,13 @@
 //! Reading a mirror: heads, trees and blobs, with every entry name checked on the way (catalogue G1 to G3).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository, Tree, TreeEntry};
 
 use super::SourceError;
 use super::entry::{Entry, EntryKind, ObjectId, check_name, clean, kind_of};
+use super::libgit2::said;
 use super::state::State;
 use crate::name::{BranchName, PullNumber, Revision};
 
@@ -276,14 +276,14 @@ impl Reader<'_> {
     /// An object that must be there is not: the next fetch clones again.
     pub(super) fn damage(&self, error: git2::Error) -> SourceError {
         self.state.suspect.store(true, Ordering::Relaxed);
-        SourceError::Corrupt { repository: self.state.url.to_string(), source: Arc::new(error) }
+        SourceError::Corrupt { repository: self.state.url.to_string(), source: said(&error) }
     }
 
     pub(super) fn error(&self, doing: &'static str, error: git2::Error) -> SourceError {
         if is_damage(&error) {
             return self.damage(error);
         }
-        SourceError::Git { repository: self.state.url.to_string(), doing, source: Arc::new(error) }
+        SourceError::Git { repository: self.state.url.to_string(), doing, source: said(&error) }
     }
 }
 
