@@ -149,6 +149,10 @@ impl Embedded {
         if !host.is_some_and(|host| is_loopback(&host)) {
             return answer::refusal(&Refusal::foreign_host());
         }
+        // kubectl and controllers send none; a page in a browser always does
+        if request.headers().contains_key(header::ORIGIN) {
+            return answer::refusal(&Refusal::foreign_origin());
+        }
         if !authorized(request.headers(), token.expose()) {
             return answer::refusal(&Refusal::unauthorized());
         }

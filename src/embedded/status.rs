@@ -206,6 +206,12 @@ impl Refusal {
         Self::new(403, "Forbidden", message, Some(json!({})))
     }
 
+    pub(crate) fn foreign_origin() -> Self {
+        let message =
+            "this API does not answer to pages in a browser; hint: use kubectl and the kubeconfig as written";
+        Self::new(403, "Forbidden", message, Some(json!({})))
+    }
+
     pub(crate) fn too_large(limit: usize) -> Self {
         let message = format!("Request entity too large: limit is {limit}");
         Self::new(413, "RequestEntityTooLarge", message, Some(json!({})))

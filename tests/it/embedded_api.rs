@@ -98,6 +98,11 @@ async fn a_request_without_the_token_or_to_another_host_is_refused() {
     for foreign in ["evil.example", "127.0.0.1.nip.io:6443", "169.254.169.254"] {
         assert_eq!(ask("right", Some(foreign)).await, (403, "Forbidden".to_owned()), "{foreign}");
     }
+    for origin in ["https://evil.example", "http://localhost:7070", "null"] {
+        let request = client.get(format!("{}/version", served.base)).bearer_auth("right");
+        let response = request.header("origin", origin).send().await.unwrap();
+        assert_eq!(response.status(), 403, "a page of {origin} is answered by nobody");
+    }
     served.stop().await;
 }
 
