@@ -20,9 +20,10 @@ mod kinds;
 pub use cause::Cause;
 pub use kinds::assess;
 
-/// How soon what no watch tells to be current is looked at by the clock, at first and at last.
-const SOONEST: Duration = Duration::from_millis(500);
-const LATEST: Duration = Duration::from_secs(2);
+/// How soon a service is looked at after something of it moved, and how long nothing may move before it is looked at
+/// in any case.
+const SOON: Duration = Duration::from_millis(500);
+const LATEST: Duration = Duration::from_secs(10);
 
 /// The state of one object, or of all objects of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -123,8 +124,8 @@ fn overall(objects: &BTreeMap<ObjectKey, Health>) -> Health {
 
 /// Looks again and again until the service is current or failed, or the time is over; the last look is returned.
 ///
-/// What `moves` saw to be current costs no request. The clock has it looked at in any case: a
-/// watch may be cut off, and what keeps a pod from starting is told by no event of its workload.
+/// What `moves` saw to be current costs no request. After something moved and is not current it is asked why; where
+/// nothing moves the clock asks, ever more seldom: a watch may be cut off, and that time has passed is told by none.
 ///
 /// # Errors
 /// When the API does not answer.
@@ -137,15 +138,18 @@ pub async fn wait(
 ) -> Result<Checkup, ClusterError> {
     let clock = cluster.clock();
     let until = clock.now() + limit;
-    let mut pause = SOONEST;
+    let mut pause = SOON;
     loop {
         let mut look = pin!(clock.sleep(pause));
+        let mut moved = false;
         loop {
             if keys.iter().filter(|key| !is_at_once(key)).all(|key| moves.is_current(key)) {
                 return Ok(Checkup::of(keys, BTreeMap::new(), None));
             }
             tokio::select! {
-                () = moves.next() => {}
+                () = moves.next() => if !std::mem::replace(&mut moved, true) && pause > SOON {
+                    look.set(clock.sleep(SOON));
+                },
                 () = &mut look => break,
             }
         }
@@ -153,7 +157,7 @@ pub async fn wait(
         if matches!(checkup.health, Health::Current | Health::Failed(_)) || clock.now() >= until {
             return Ok(checkup);
         }
-        pause = (pause * 2).min(LATEST);
+        pause = (if moved { SOON } else { pause } * 2).min(LATEST);
     }
 }
 

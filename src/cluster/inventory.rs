@@ -6,6 +6,12 @@
 //! after somebody saw them gone.
 
 mod around;
+mod entry;
+mod parent;
+
+pub(super) use self::entry::is_namespaced;
+pub use self::entry::{Entry, Record};
+use self::entry::{entry_key, entry_name, group_kind};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -14,15 +20,11 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::Method;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
 
-use super::request::{Call, JSON, MERGE, METADATA};
 use super::{Cluster, ClusterError};
 use crate::name::Namespace;
-use crate::plan::{FIELD_MANAGER, Held};
+use crate::plan::Held;
 use crate::render::manifest::ObjectKey;
 
 /// The parent's name.
@@ -39,45 +41,6 @@ const KINDS: &str = "applyset.kubernetes.io/contains-group-kinds";
 const TRIES: u32 = 5;
 /// The longest pause between two writes.
 const LONGEST: Duration = Duration::from_millis(500);
-/// What is known of one object that we applied.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Hash of the manifest as applied; empty until the API server accepted it.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub applied: String,
-    /// Fingerprint of the fields that we own ([`super::object::owned_hash`]).
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub owned: String,
-    /// The object's UID.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub uid: String,
-    /// Why it is kept when nobody wants it any more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub keep: Option<String>,
-    /// Fields that do not count in `owned`, since a conflict on them yields.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub yields: Vec<String>,
-    /// Those of them that we left to another manager and no longer send.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub left: Vec<String>,
-}
-
-/// What is kept of one service.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// The revision that was applied last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revision: Option<String>,
-    /// The deployment that applied it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deployment: Option<String>,
-    /// Objects by `Kind.group/name`.
-    #[serde(default)]
-    pub objects: BTreeMap<String, Entry>,
-    /// Decisions that change what runs and stand nowhere else (paused, quarantined, scaled until).
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub decisions: BTreeMap<String, Value>,
-}
 
 /// The inventory of one environment, and the right to change it.
 #[derive(Debug)]
@@ -119,32 +82,6 @@ struct State {
 pub fn set_id(namespace: &str) -> String {
     let hash = digest(&SHA256, format!("{PARENT}.{namespace}.ConfigMap.").as_bytes());
     format!("applyset-{}-v1", URL_SAFE_NO_PAD.encode(hash.as_ref()))
-}
-
-/// `Deployment.apps/api`; all objects of a set live in its namespace, but for that namespace itself.
-fn entry_name(key: &ObjectKey) -> String {
-    let ObjectKey { group, kind, name, .. } = key;
-    if group.is_empty() { format!("{kind}/{name}") } else { format!("{kind}.{group}/{name}") }
-}
-
-fn group_kind(key: &ObjectKey) -> String {
-    if key.group.is_empty() { key.kind.clone() } else { format!("{}.{}", key.kind, key.group) }
-}
-
-fn entry_key(namespace: &str, entry: &str) -> Option<ObjectKey> {
-    let (kind, name) = entry.split_once('/')?;
-    let (kind, group) = kind.split_once('.').unwrap_or((kind, ""));
-    Some(ObjectKey {
-        group: group.to_owned(),
-        kind: kind.to_owned(),
-        namespace: (entry != format!("Namespace/{name}")).then(|| namespace.to_owned()),
-        name: name.to_owned(),
-    })
-}
-
-/// Whether an object is a member of its environment's set: all but the namespace, which the parent lives in.
-pub(super) fn is_namespaced(key: &ObjectKey) -> bool {
-    key.namespace.is_some()
 }
 
 impl ApplySet {
@@ -361,148 +298,6 @@ impl ApplySet {
         let keys = names.filter_map(|name| entry_key("", name)).filter(is_namespaced);
         keys.map(|key| group_kind(&key)).collect()
     }
-
-    fn path(&self) -> String {
-        format!("/api/v1/namespaces/{}/configmaps/{PARENT}", self.namespace)
-    }
-
-    fn what(&self) -> String {
-        format!("ConfigMap/{}/{PARENT}", self.namespace)
-    }
-
-    /// Reads the parent and checks whose it is.
-    async fn read(&self, written: &mut Written) -> Result<Option<Value>, ClusterError> {
-        let parent = self.cluster.find(&self.path(), &self.what(), JSON).await?;
-        let Some(parent) = parent else {
-            *written = Written { upto: written.upto, ..Written::default() };
-            return Ok(None);
-        };
-        let annotation = |name: &str| parent["metadata"]["annotations"][name].as_str();
-        let namespace = || self.namespace.to_string();
-        if parent["metadata"]["labels"][ID] != self.id.as_str() || annotation(TOOLING_KEY) != Some(TOOLING) {
-            let found = annotation(TOOLING_KEY).unwrap_or("none").to_owned();
-            return Err(ClusterError::OtherTool { namespace: namespace(), found });
-        }
-        if annotation(INSTANCE) != Some(&self.instance) {
-            let found = annotation(INSTANCE).unwrap_or("unknown").to_owned();
-            return Err(ClusterError::OtherInstance { namespace: namespace(), found });
-        }
-        let kinds = annotation(KINDS).unwrap_or_default().split(',').filter(|kind| !kind.is_empty());
-        written.kinds = kinds.map(str::to_owned).collect();
-        super::object::resource_version(&parent).clone_into(&mut written.resource_version);
-        Ok(Some(parent))
-    }
-
-    fn records(&self, parent: &Value) -> Result<BTreeMap<String, Record>, ClusterError> {
-        let data = parent["data"].as_object();
-        data.into_iter()
-            .flatten()
-            .map(|(unit, text)| {
-                let record = serde_json::from_str(text.as_str().unwrap_or_default());
-                let unreadable = |bad: serde_json::Error| ClusterError::Inventory {
-                    namespace: self.namespace.to_string(),
-                    unit: unit.clone(),
-                    why: bad.to_string(),
-                };
-                Ok((unit.clone(), record.map_err(unreadable)?))
-            })
-            .collect()
-    }
-
-    /// Writes everything that changed since the last write, guarded by the parent's resourceVersion.
-    async fn write(&self, written: &mut Written) -> Result<(), ClusterError> {
-        let (dirty, upto) = {
-            let mut state = self.state();
-            (std::mem::take(&mut state.dirty), state.change)
-        };
-        let result = self.write_units(written, &dirty).await;
-        match &result {
-            Ok(()) => written.upto = upto,
-            Err(_) => self.state().dirty.extend(dirty),
-        }
-        result
-    }
-
-    async fn write_units(&self, written: &mut Written, dirty: &BTreeSet<String>) -> Result<(), ClusterError> {
-        for tried in 1.. {
-            let failed = match self.write_once(written, dirty).await {
-                Ok(parent) => {
-                    super::object::resource_version(&parent).clone_into(&mut written.resource_version);
-                    return Ok(());
-                }
-                Err(failed) => failed,
-            };
-            // 404: somebody removed the parent; 409: somebody made or wrote it. What it says is ours to say.
-            if tried >= TRIES || !(failed.is_code(404) || failed.is_code(409)) {
-                return Err(failed);
-            }
-            self.read(written).await?;
-        }
-        Ok(())
-    }
-
-    async fn write_once(
-        &self,
-        written: &mut Written,
-        dirty: &BTreeSet<String>,
-    ) -> Result<Value, ClusterError> {
-        let what = self.what();
-        if written.resource_version.is_empty() {
-            let all = self.kinds_of(None);
-            let (method, path) = (Method::POST, self.path());
-            let path = path.trim_end_matches(PARENT).trim_end_matches('/');
-            let body = serde_json::to_vec(&self.parent(&all)).expect("JSON values can always be written");
-            let path = format!("{path}?fieldManager={FIELD_MANAGER}");
-            let call = Call { what: &what, method, path, accept: METADATA, content_type: JSON, body };
-            let made = self.cluster.call(call).await?;
-            written.kinds = all;
-            return Ok(made);
-        }
-        // kinds are only ever added here: until everything of a kind is seen gone, it must be listed
-        let kinds: BTreeSet<String> = written.kinds.union(&self.kinds_of(Some(dirty))).cloned().collect();
-        let mut metadata = json!({"resourceVersion": written.resource_version});
-        if kinds != written.kinds {
-            metadata["annotations"] = json!({KINDS: join(&kinds)});
-        }
-        let data: Map<String, Value> = dirty.iter().map(|unit| (unit.clone(), self.text(unit))).collect();
-        let body = json!({"metadata": metadata, "data": data}).to_string().into_bytes();
-        let path = format!("{}?fieldManager={FIELD_MANAGER}", self.path());
-        // the answer with all records in it would be read for its version alone
-        let (accept, method) = (METADATA, Method::PATCH);
-        let call = Call { what: &what, method, path, accept, content_type: MERGE, body };
-        let parent = self.cluster.call(call).await?;
-        written.kinds = kinds;
-        Ok(parent)
-    }
-
-    /// The parent as it is made.
-    fn parent(&self, kinds: &BTreeSet<String>) -> Value {
-        let units = self.units();
-        let data: Map<String, Value> = units.iter().map(|unit| (unit.clone(), self.text(unit))).collect();
-        json!({
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {
-                "name": PARENT,
-                "namespace": self.namespace.as_str(),
-                "labels": {ID: self.id, "app.kubernetes.io/managed-by": FIELD_MANAGER},
-                "annotations": {TOOLING_KEY: TOOLING, KINDS: join(kinds), INSTANCE: self.instance},
-            },
-            "data": data,
-        })
-    }
-
-    /// A unit's record as it stands in the parent; null for one that has none, which a merge patch removes.
-    fn text(&self, unit: &str) -> Value {
-        let record = self.record(unit);
-        record.map_or(Value::Null, |record| {
-            Value::String(serde_json::to_string(&record).expect("a record can always be written"))
-        })
-    }
-}
-
-fn join(kinds: &BTreeSet<String>) -> String {
-    kinds.iter().map(String::as_str).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

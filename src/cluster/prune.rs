@@ -225,6 +225,15 @@ impl Cluster {
         Ok(found.into_iter().flatten().collect())
     }
 
+    /// Every object of a kind, in all namespaces.
+    ///
+    /// # Errors
+    /// [`ClusterError::Incomplete`] when any of them cannot be read.
+    pub async fn all_of(&self, api_version: &str, kind: &str) -> Result<Vec<Value>, ClusterError> {
+        let resource = self.resource(api_version, kind).await?;
+        self.list(&resource.collection(None), kind, JSON).await
+    }
+
     /// Reads an object by its key; `None` when it is not there.
     ///
     /// # Errors

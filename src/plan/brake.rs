@@ -41,6 +41,8 @@ pub enum Vanished {
     Environment,
     /// The project's folder.
     Project,
+    /// The place: the environment is somewhere else now.
+    Place,
 }
 
 /// A proof that a pull request is closed.
@@ -143,15 +145,17 @@ pub(super) fn judge(
     let going = services.len();
 
     let mut reasons = Vec::new();
-    if !proven {
-        if !scope.preview && total > 0 && going == total {
-            reasons.push(Reason::All);
-        }
-        if going >= AT_LEAST && going * 100 > total * usize::from(brake.max_delete_percent) {
-            reasons.push(Reason::Share { going, total, limit: brake.max_delete_percent });
-        }
-        if let Some(what) = brake.vanished.filter(|_| deletes) {
+    if !proven && deletes {
+        if let Some(what) = brake.vanished {
+            // that all of it would go is meant by that
             reasons.push(Reason::Vanished(what));
+        } else {
+            if !scope.preview && total > 0 && going == total {
+                reasons.push(Reason::All);
+            }
+            if going >= AT_LEAST && going * 100 > total * usize::from(brake.max_delete_percent) {
+                reasons.push(Reason::Share { going, total, limit: brake.max_delete_percent });
+            }
         }
     }
     if brake.approved.as_ref() == Some(plan) {
@@ -178,8 +182,17 @@ impl fmt::Display for Reason {
                 f.write_str("the environment is no longer in the configuration")
             }
             Self::Vanished(Vanished::Project) => f.write_str("the project is no longer in the configuration"),
+            Self::Vanished(Vanished::Place) => f.write_str("the environment is in another namespace now"),
             Self::Incomplete(what) => write!(f, "{what} could not be read completely"),
         }
+    }
+}
+
+impl Held {
+    /// Answers whether the word of a person is enough: what was not read completely cannot be approved away.
+    #[must_use]
+    pub fn can_be_approved(&self) -> bool {
+        !self.reasons.iter().any(|reason| matches!(reason, Reason::Incomplete(_)))
     }
 }
 
@@ -191,11 +204,10 @@ impl fmt::Display for Held {
         if !self.services.is_empty() {
             writeln!(f, "Would go: {}.", self.services.join(", "))?;
         }
-        let waits = self.reasons.iter().any(|reason| matches!(reason, Reason::Incomplete(_)));
-        if waits {
-            write!(f, "hint: nothing is deleted until everything was read; this is tried again by itself")
-        } else {
+        if self.can_be_approved() {
             write!(f, "hint: nothing is deleted until somebody approves plan {}", self.plan.short())
+        } else {
+            write!(f, "hint: nothing is deleted until everything was read; this is tried again by itself")
         }
     }
 }

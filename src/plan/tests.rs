@@ -2,6 +2,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::brake::{Closed, Reason, Vanished};
+use super::make::changed;
 use super::*;
 
 fn scope(preview: bool) -> Scope {
@@ -245,10 +246,7 @@ fn the_brake_counts_a_share_only_from_three_services_on() {
 #[test]
 fn the_brake_holds_a_vanished_environment_and_an_incomplete_reading() {
     let vanished = Brake { vanished: Some(Vanished::Project), ..brake() };
-    assert_eq!(
-        reasons(&make(leaving(2, 2), &vanished, false)),
-        [Reason::All, Reason::Vanished(Vanished::Project)]
-    );
+    assert_eq!(reasons(&make(leaving(2, 2), &vanished, false)), [Reason::Vanished(Vanished::Project)]);
     let incomplete = Brake { incomplete: vec!["the list of Job.batch".into()], ..brake() };
     let plan = make(leaving(5, 1), &incomplete, false);
     assert_eq!(reasons(&plan), [Reason::Incomplete("the list of Job.batch".into())]);

@@ -18,6 +18,9 @@ const LINES: u32 = 20;
 /// How long a pod may find no node before that counts as a failure: a node may be on its way.
 const UNSCHEDULABLE: Duration = Duration::from_mins(1);
 
+/// The exit codes of SIGKILL and SIGTERM.
+const KILLED: [i64; 2] = [137, 143];
+
 /// Why something fails, and what it said last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Cause {
@@ -65,7 +68,24 @@ pub(super) async fn find(
     if let Some(container) = cause.container.clone() {
         cause.log = last_lines(cluster, pod, &container, redactor).await;
     }
+    // who was killed does not know why
+    if cause.exit_code.is_some_and(|code| KILLED.contains(&code))
+        && let Some(why) = unhealthy(cluster, pod).await
+    {
+        cause.message = format!("{}: {}", cause.message, redactor.redact(&why));
+    }
     Ok(Some(cause))
+}
+
+/// What the node said last of a pod's probes. That it cannot be read takes nothing away from the cause.
+async fn unhealthy(cluster: &Cluster, pod: &Value) -> Option<String> {
+    let uid = object::uid(pod);
+    let path = cluster.resource("v1", "Event").await.ok()?.collection(pod["metadata"]["namespace"].as_str());
+    let path =
+        format!("{path}?fieldSelector={}", escape(&format!("involvedObject.uid={uid},reason=Unhealthy")));
+    let events = cluster.list(&path, "Event", JSON).await.ok()?;
+    let newest = events.iter().max_by_key(|event| event["lastTimestamp"].as_str().unwrap_or_default())?;
+    newest["message"].as_str().map(str::to_owned)
 }
 
 /// Pods of the version that is being rolled out: what an older version does says nothing about this one.
