@@ -13,12 +13,13 @@ mod key;
 mod log;
 mod registry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -119,6 +120,17 @@ pub trait ImageBuilder: Send + Sync {
     /// Builds, unless the artifact is there. Those who want the same key at the same time share one build; dropping
     /// the future withdraws the wish and, where nobody else waits, ends the build.
     fn build(&self, order: BuildOrder) -> BoxFuture<'_, Result<Built, BuildError>>;
+
+    /// Removes the artifacts of keys that are not in use and were last asked for before a moment, but none that is being
+    /// built, and names them.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    fn collect<'a>(
+        &'a self,
+        in_use: &'a BTreeSet<BuildKey>,
+        asked_before: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<BuildKey>, BuildError>>;
 }
 
 /// Why there is no artifact.

@@ -60,6 +60,8 @@ enum Verb {
     Promote(remote::Promote),
     /// Puts the release before the live one back
     Rollback(remote::Rollback),
+    /// Lets a service follow its branch again that a rollback or a pinned revision holds
+    Resume(remote::Resume),
     /// Says yes to a removal that the brake holds
     Approve(remote::Approve),
     /// Looks at Git and the cluster now
@@ -164,6 +166,7 @@ async fn run_async(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Deploy(verb) => verb.run().await,
         Verb::Promote(verb) => verb.run().await,
         Verb::Rollback(verb) => verb.run().await,
+        Verb::Resume(verb) => verb.run().await,
         Verb::Approve(verb) => verb.run().await,
         Verb::Sync(verb) => verb.run().await,
         Verb::Projects(verb) => verb.run().await,

@@ -316,7 +316,12 @@ fn broken_documents(inputs: &Inputs<'_>, project: &config::Project, environment:
         }
     }
     for (service, mut problems) in broken {
-        problems.sort_by(|a, b| (&a.place, &a.message).cmp(&(&b.place, &b.message)));
+        let own = project.services.get(&service).map(|document| document.node.place.file.clone());
+        // what is wrong in its own file comes first
+        let order = |problem: &Problem| {
+            (Some(&problem.place.file) != own.as_ref(), problem.place.clone(), problem.message.clone())
+        };
+        problems.sort_by_cached_key(order);
         problems.dedup();
         environment.services.remove(&service);
         environment.broken.insert(service, problems);

@@ -15,6 +15,7 @@ mod artifact;
 mod attempt;
 mod basis;
 mod clusters;
+mod collect;
 mod earlier;
 mod forge;
 mod head;
@@ -24,6 +25,7 @@ mod judge;
 mod last_good;
 mod observe;
 mod pause;
+mod places;
 mod planning;
 mod podlog;
 mod prepare;
@@ -47,6 +49,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use approvals::HeldRemoval;
 pub(crate) use head::template_file;
 pub use idle::Part;
 pub use record::{STATES, ServiceState};
@@ -223,9 +226,19 @@ pub enum ReconcileError {
     /// The environment runs on a cluster that this server does not reach.
     #[error("the cluster `{0}` is not reached from here; hint: start the server with its kubeconfig")]
     NoCluster(String),
+    /// An artifact cannot be removed.
+    #[error("what was built cannot be cleaned up")]
+    Build(#[from] crate::build::BuildError),
     /// No plan can be made.
     #[error(transparent)]
     Plan(#[from] crate::plan::PlanError),
+}
+
+impl ReconcileError {
+    /// Whether the same may go well a little later: nobody has to change what is wished for.
+    fn may_pass(&self) -> bool {
+        !matches!(self, Self::NoCluster(_) | Self::Plan(_))
+    }
 }
 
 /// Keeps every environment in step with Git. Clones are the same reconciler.
@@ -237,9 +250,9 @@ pub(crate) struct Inner {
     instance: String,
     hints: mpsc::Sender<Hint>,
     snapshot: watch::Sender<Arc<Snapshot>>,
-    sets: tokio::sync::Mutex<BTreeMap<(String, Namespace), Arc<clusters::Handle>>>,
+    sets: tokio::sync::Mutex<BTreeMap<places::Place, Arc<clusters::Handle>>>,
     /// Namespaces that somebody deleted since the start, by cluster.
-    lost_namespaces: Mutex<BTreeSet<(String, Namespace)>>,
+    lost_namespaces: Mutex<BTreeSet<places::Place>>,
     watches: Mutex<BTreeMap<String, crate::cluster::watch::Watches>>,
     rollouts: rollout::Running,
     pauses: pause::Pauses,
@@ -261,7 +274,6 @@ pub(crate) struct Inner {
     later: Mutex<BTreeSet<Hint>>,
     records: record::Records,
     absent: Mutex<BTreeMap<(ProjectName, EnvironmentName), Option<Timestamp>>>,
-    approvals: approvals::Approvals,
     /// Where the forge says that repositories are cloned from, by their keys.
     clones: Mutex<BTreeMap<String, forge::ClonedFrom>>,
     tasks: TaskTracker,
@@ -299,7 +311,6 @@ impl Reconciler {
             later: Mutex::default(),
             records: record::Records::default(),
             absent: Mutex::default(),
-            approvals: approvals::Approvals::default(),
             clones: Mutex::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),
@@ -311,6 +322,8 @@ impl Reconciler {
     pub fn start(&self, mut hints: mpsc::Receiver<Hint>) {
         let teller = self.clone();
         self.0.tasks.spawn(async move { teller.tell_until_stopped().await });
+        let collector = self.clone();
+        self.0.tasks.spawn(async move { collector.collect_until_stopped().await });
         let this = self.clone();
         self.0.tasks.spawn(async move {
             if let Err(error) = this.recover().await {
@@ -394,13 +407,8 @@ impl Reconciler {
     /// # Errors
     /// When this server does not reach it.
     pub fn cluster(&self, environment: &Environment) -> Result<&Cluster, ReconcileError> {
-        let name = &environment.cluster.0;
-        let kind = environment.cluster.1;
-        let embedded = kind == crate::config::root::ClusterType::Embedded;
-        let found = self.0.parts.clusters.get(if embedded { "embedded" } else { name });
-        found
-            .or_else(|| self.0.parts.clusters.get("kubeconfig").filter(|_| !embedded))
-            .ok_or_else(|| ReconcileError::NoCluster(name.clone()))
+        let found = self.0.parts.clusters.get(self.reached_as(&environment.cluster));
+        found.ok_or_else(|| ReconcileError::NoCluster(environment.cluster.0.clone()))
     }
 
     /// A look that a fault of ours may end, but not the next one too.

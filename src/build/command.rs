@@ -33,6 +33,8 @@ pub(super) struct Task<'t> {
     pub(super) command: &'t str,
     /// The folder that it may fill.
     pub(super) folder: &'t Path,
+    /// Where its HOME and TMPDIR lie: what it puts there counts too.
+    pub(super) scratch: &'t Path,
     /// Where below it the command is run.
     pub(super) within: &'t str,
     /// All of its environment.
@@ -129,9 +131,10 @@ impl Task<'_> {
         let mut pause = LOOK;
         loop {
             sleep(pause).await;
-            let (folder, limit) = (self.folder.to_owned(), self.limits.folder_bytes);
+            let (folders, limit) =
+                (vec![self.folder.to_owned(), self.scratch.to_owned()], self.limits.folder_bytes);
             let began = Instant::now();
-            let size = tokio::task::spawn_blocking(move || size(&folder, limit)).await;
+            let size = tokio::task::spawn_blocking(move || size(folders, limit)).await;
             if size.is_ok_and(|size| size > limit) {
                 return;
             }
@@ -221,9 +224,8 @@ fn hint(tail: &[String]) -> Option<&'static str> {
     hints.next().map(|(_, hint)| *hint)
 }
 
-/// The size of a folder's files, as far as it is at most a little over `limit`.
-fn size(folder: &Path, limit: u64) -> u64 {
-    let mut folders = vec![folder.to_owned()];
+/// The size of the files of folders, as far as it is at most a little over `limit`.
+fn size(mut folders: Vec<PathBuf>, limit: u64) -> u64 {
     let mut size = 0;
     while let Some(folder) = folders.pop() {
         // files come and go while the command runs

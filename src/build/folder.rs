@@ -17,8 +17,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use futures::future::{BoxFuture, FutureExt};
+use jiff::Timestamp;
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, Instant};
@@ -115,26 +118,6 @@ impl FolderBuilder {
         Some(folder.join("app").join(marker.within)).filter(|folder| folder.is_dir())
     }
 
-    /// Removes the folders of keys that are not in use, but not one that is being built, and names them.
-    ///
-    /// # Errors
-    /// When a folder cannot be removed.
-    pub async fn collect(&self, in_use: &BTreeSet<BuildKey>) -> Result<Vec<BuildKey>, BuildError> {
-        let folders = self.0.dir.join("folders");
-        let entries = fs::read_dir(&folders).map_err(|error| disk(&folders, error))?;
-        let keys = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<BuildKey>().ok());
-        let unused: BTreeSet<BuildKey> = keys.filter(|key| !in_use.contains(key)).collect();
-        let mut removed = Vec::new();
-        for key in unused {
-            let slot = self.0.slot(&key);
-            let Ok(_turn) = slot.turn.try_lock() else { continue };
-            let folder = self.0.folder(&key);
-            blocking(move || discard(&folder)).await?;
-            removed.push(key);
-        }
-        Ok(removed)
-    }
-
     async fn key_of(&self, order: &BuildOrder) -> Result<BuildKey, BuildError> {
         let (revision, recipe) = (order.revision.clone(), order.recipe.clone());
         let repository = order.mirror.url().to_string();
@@ -158,6 +141,7 @@ impl FolderBuilder {
         let key = self.key_of(&order).await?;
         let built = |reused| Built { artifact: Artifact::Folder { key }, reused, took: began.elapsed() };
         if self.folder(&key).is_some() {
+            self.0.note_use(&key);
             return Ok(built(true));
         }
         // the wish ends with this future; the work ends in order, on a task of its own
@@ -184,9 +168,51 @@ impl ImageBuilder for FolderBuilder {
     fn build(&self, order: BuildOrder) -> BoxFuture<'_, Result<Built, BuildError>> {
         self.build_order(order).boxed()
     }
+
+    fn collect<'a>(
+        &'a self,
+        in_use: &'a BTreeSet<BuildKey>,
+        asked_before: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<BuildKey>, BuildError>> {
+        self.0.collect(in_use, asked_before).boxed()
+    }
 }
 
 impl Shared {
+    async fn collect(
+        &self,
+        in_use: &BTreeSet<BuildKey>,
+        asked_before: Timestamp,
+    ) -> Result<Vec<BuildKey>, BuildError> {
+        let folders = self.dir.join("folders");
+        let entries = fs::read_dir(&folders).map_err(|error| disk(&folders, error))?;
+        let keys = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<BuildKey>().ok());
+        let unused: BTreeSet<BuildKey> = keys.filter(|key| !in_use.contains(key)).collect();
+        let mut removed = Vec::new();
+        for key in unused {
+            let folder = self.folder(&key);
+            let asked = fs::metadata(folder.join("done")).and_then(|marker| marker.modified());
+            if asked.is_ok_and(|asked| asked >= SystemTime::from(asked_before)) {
+                continue;
+            }
+            let slot = self.slot(&key);
+            let Ok(_turn) = slot.turn.try_lock() else { continue };
+            blocking(move || discard(&folder)).await?;
+            removed.push(key);
+        }
+        Ok(removed)
+    }
+
+    /// What is wanted again is young again.
+    fn note_use(&self, key: &BuildKey) {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        let marker = File::options().append(true).open(self.folder(key).join("done"));
+        if let Err(error) = marker.and_then(|marker| Ok(futimens(&marker, &times)?)) {
+            tracing::warn!(%key, error = &error as &dyn std::error::Error, "It could not be noted that an artifact is in use.");
+        }
+    }
+
     fn folder(&self, key: &BuildKey) -> PathBuf {
         self.dir.join("folders").join(key.to_string())
     }
@@ -274,8 +300,9 @@ impl Shared {
         let (revision, context, into) = (order.revision.clone(), order.recipe.context.clone(), app.clone());
         let unpacked = order.mirror.with(move |reader| reader.unpack(&revision, &context, &into)).await?;
         let text = format!(
-            "Unpacked {} files of {} at {}.",
+            "Unpacked {} file{} of {} at {}.",
             unpacked.files,
+            if unpacked.files == 1 { "" } else { "s" },
             order.mirror.url(),
             order.revision.short()
         );
@@ -286,6 +313,7 @@ impl Shared {
             let task = Task {
                 command,
                 folder: &app,
+                scratch,
                 within: &order.recipe.within,
                 variables: self.variables(order, &home, &temporary),
                 supervisor: self.supervisor.as_deref().map(|program| (program, record)),

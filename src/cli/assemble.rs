@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::output::{Exit, ends};
 use crate::build::{BuildEnvironment, BuildKey, FolderBuilder, Limits, Registry};
 use crate::clock::Clock;
 use crate::cluster::{self, Cluster};
@@ -32,7 +33,7 @@ use crate::reconcile::{Addresses, ConfigSource, Hint, Parts, Reconciler};
 use crate::report::page::Pages;
 use crate::secret::{Redactor, Secret};
 use crate::server::{self, Routes, Server, ServerSettings, ServerState, secret_file};
-use crate::settings::{DEFAULT_GITHUB_URL, Environment, Settings};
+use crate::settings::{ConfigRepo, DEFAULT_GITHUB_URL, Environment, Settings};
 use crate::source::{Credentials, GitHosts, MirrorOptions, Mirrors, RepositoryUrl, Watcher};
 use crate::store::{Store, StoreOptions};
 use crate::telemetry::Metrics;
@@ -70,6 +71,7 @@ pub(super) async fn start(settings: &Settings, real: Option<&Path>) -> anyhow::R
     let (tasks, stop, clock) = (TaskTracker::new(), CancellationToken::new(), Clock::system());
     let redactor = Redactor::new();
     settings.teach(&redactor);
+    let (repo, url, mut hosts) = config_repository(settings)?;
     let data = &settings.data_dir;
     folder(data)?;
     let token = secret_file(&data.join("token"), "bl_")?;
@@ -77,17 +79,6 @@ pub(super) async fn start(settings: &Settings, real: Option<&Path>) -> anyhow::R
     let store = Store::open(&settings.store_path(), &StoreOptions::default())
         .await
         .context("the store cannot be opened")?;
-    let hosts: GitHosts = settings.git_hosts.join(",").parse()?;
-    let repo = settings
-        .config_repo
-        .clone()
-        .context("no config repository is named; hint: give --config-repo URL")?;
-    let url = RepositoryUrl::of_operator(&repo.url, &hosts)?;
-    // a config repository on this machine may name others on this machine
-    let mut hosts = hosts;
-    if url.local_path().is_some() {
-        hosts.add("file")?;
-    }
     let github = settings.github.as_ref().map(|of| github::Client::new(of, clock.clone())).transpose()?;
     if let (Some(client), Some(of)) = (&github, &settings.github) {
         // the operator named the forge, so its own host may be fetched from
@@ -123,7 +114,7 @@ pub(super) async fn start(settings: &Settings, real: Option<&Path>) -> anyhow::R
     let parts = Parts {
         store: store.clone(),
         mirrors,
-        config: ConfigSource { url, branch: repo.branch.clone().unwrap_or(main), path: repo.path.clone() },
+        config: ConfigSource { url, branch: repo.branch.unwrap_or(main), path: repo.path },
         builder: Some(Arc::new(builder)),
         registry: Registry::new().context("the client of registries cannot be set up")?,
         clusters,
@@ -151,6 +142,20 @@ pub(super) async fn start(settings: &Settings, real: Option<&Path>) -> anyhow::R
     tasks.spawn(super::notes::run(reconciler.clone(), clock.clone(), stop.clone()));
     here.serve(door, &reconciler);
     Ok(Running { reconciler, server, proxy, token, tasks, stop })
+}
+
+/// The config repository, and the hosts that may be fetched from. It is asked for before anything is made.
+fn config_repository(settings: &Settings) -> anyhow::Result<(ConfigRepo, RepositoryUrl, GitHosts)> {
+    let Some(repo) = settings.config_repo.clone() else {
+        return Err(ends(Exit::Usage, "no config repository is named; hint: give --config-repo URL"));
+    };
+    let mut hosts: GitHosts = settings.git_hosts.join(",").parse()?;
+    let url = RepositoryUrl::of_operator(&repo.url, &hosts)?;
+    // a config repository on this machine may name others on this machine
+    if url.local_path().is_some() {
+        hosts.add("file")?;
+    }
+    Ok((repo, url, hosts))
 }
 
 /// What this machine gives.

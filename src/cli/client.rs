@@ -59,11 +59,16 @@ impl Client {
         self.project.as_deref()
     }
 
-    /// The project, which this verb needs.
-    pub(super) fn wanted_project(&self) -> anyhow::Result<&str> {
-        self.project().ok_or_else(|| {
-            ends(Exit::Usage, "no project is named; hint: give -p, `branchline projects` lists them")
-        })
+    /// The project, which this verb needs. Where none is named, the server says which there are.
+    pub(super) async fn wanted_project(&self) -> anyhow::Result<&str> {
+        if let Some(project) = self.project() {
+            return Ok(project);
+        }
+        let answered = self.get("/api/v1/projects").await?;
+        let known: Vec<_> = answered["projects"].as_array().into_iter().flatten().collect();
+        let known: Vec<_> = known.iter().filter_map(|project| project["name"].as_str()).collect();
+        let there_is = if known.is_empty() { "there is none yet".to_owned() } else { known.join(", ") };
+        Err(ends(Exit::Usage, format!("no project is named; hint: give -p: {there_is}")))
     }
 
     /// Asks for something.

@@ -1,27 +1,21 @@
 //! `branchline demo`: the sample on this machine, with nothing installed but Rust and git.
 
-use std::net::SocketAddr;
+mod home;
+mod settle;
+
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::assemble::{self, Running};
-use super::output::{Exit, Format, Output, Progress, print, print_value, say, table};
+use super::output::{Exit, Format, Output, complain, ends, print, print_value, say, table};
 use super::serve::until_told;
 use super::{context, sample};
-use crate::name::{EnvironmentName, ProjectName};
 use crate::secret::Redactor;
 use crate::settings::{Environment, Flags, Settings};
-use crate::source::Person;
-use crate::store::ServiceRow;
 use crate::telemetry::{LogFormat, start_logging};
-
-/// How long the sample may take to settle.
-const PATIENCE: Duration = Duration::from_secs(300);
-/// How long one answer of a service may take.
-const ANSWER: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
 pub(super) struct Demo {
@@ -46,13 +40,10 @@ impl Demo {
         let begun = Instant::now();
         let environment = Environment::of_process();
         let data = self.data_dir(&environment)?;
-        if self.fresh {
-            remove(&data)?;
-        }
-        std::fs::create_dir_all(&data)?;
-        let data = data.canonicalize()?;
-        sample::make(&data)?;
+        home::take(&data, self.fresh)?;
+        let data = data.canonicalize().with_context(|| format!("{} cannot be found", data.display()))?;
         let settings = self.settings(&environment, &data)?;
+        sample::make(&data)?;
         let redactor = Redactor::new();
         settings.teach(&redactor);
         let filter = environment.log_filter().unwrap_or("error");
@@ -61,7 +52,7 @@ impl Demo {
         if !self.once {
             remember(&environment, &running);
         }
-        let result = settle(&running, &data, !self.is_for_machines()).await;
+        let result = settle::settle(&running, &data).await;
         let settled = match result {
             Ok(services) => self.show(&running, &data, &services, begun),
             Err(error) => {
@@ -116,12 +107,9 @@ impl Demo {
     }
 
     fn show(&self, running: &Running, data: &Path, services: &[Value], begun: Instant) -> bool {
-        let well = |service: &Value| {
-            let answers = service["httpStatus"].is_null()
-                || service["httpStatus"].as_u64().is_some_and(|status| status < 400);
-            service["state"] == "live" && answers
-        };
-        let settled = !services.is_empty() && services.iter().all(well);
+        let settled =
+            !services.is_empty() && services.iter().all(|service| settle::trouble(service).is_none());
+        services.iter().for_each(|service| self.complain(service));
         if self.is_for_machines() {
             let proxy = running.proxy.map(|proxy| format!("http://{proxy}"));
             let server = format!("http://{}", running.server);
@@ -157,8 +145,18 @@ impl Demo {
         if !self.once {
             print(&format!("\nThe dashboard       http://{}\n", running.server));
         }
-        print(&format!("Settled in {} s\n", begun.elapsed().as_secs().max(1)));
+        let and_yet = if settled { "" } else { ", and not all is well" };
+        print(&format!("Settled in {} s{and_yet}\n", begun.elapsed().as_secs().max(1)));
         settled
+    }
+
+    /// Says what is wrong with a service, where anything is, and where more stands.
+    fn complain(&self, service: &Value) {
+        let Some(trouble) = settle::trouble(service) else { return };
+        let text = |field: &str| service[field].as_str().unwrap_or_default();
+        let first = if self.once { "run the demo without --once, then " } else { "" };
+        let logs = format!("`branchline logs {} -e {}`", text("service"), text("environment"));
+        complain(&ends(Exit::Failed, format!("{trouble}; hint: {first}{logs} shows what it said")));
     }
 }
 
@@ -206,102 +204,6 @@ fn program() -> String {
     }
 }
 
-/// Only what a demo made itself is removed.
-fn remove(data: &Path) -> anyhow::Result<()> {
-    if !data.exists() {
-        return Ok(());
-    }
-    let is_demo = data.join("git/config.git/HEAD").is_file() || data.read_dir()?.next().is_none();
-    anyhow::ensure!(
-        is_demo,
-        "{} holds no demo, so nothing in it is removed; hint: give another --data-dir",
-        data.display()
-    );
-    std::fs::remove_dir_all(data).with_context(|| format!("{} cannot be removed", data.display()))
-}
-
 fn is_free(address: &str) -> bool {
     std::net::TcpListener::bind(address).is_ok()
-}
-
-/// Waits until staging is live, promotes it to production once, and asks every service for its front page.
-async fn settle(running: &Running, data: &Path, tell: bool) -> anyhow::Result<Vec<Value>> {
-    let (project, staging, production): (ProjectName, EnvironmentName, EnvironmentName) =
-        ("shop".parse()?, "staging".parse()?, "production".parse()?);
-    let progress = Progress::new(tell);
-    progress.on("Building and starting staging…");
-    let rows = settled(running).await?;
-    let released = rows.iter().any(|row| row.environment == "production" && row.state != "notReleased");
-    let staged = rows.iter().filter(|row| row.environment == "staging").all(|row| row.state == "live");
-    if !released && staged {
-        progress.on("Promoting staging to production…");
-        let author = Person { name: "Demo".to_owned(), email: "demo@localhost".to_owned() };
-        let before = running.reconciler.snapshot().borrow().config_revision.clone();
-        running.reconciler.promote(&project, &staging, &production, &[], author).await?;
-        let mut snapshot = running.reconciler.snapshot();
-        let seen = snapshot.wait_for(|snapshot| snapshot.config_revision != before);
-        tokio::time::timeout(PATIENCE, seen).await.context("the promotion was not seen")??;
-    }
-    // the promotion of this run or of one that was cut off
-    sample::fast_forward(data, "config")?;
-    let mut rows = settled(running).await?;
-    let snapshot = running.reconciler.snapshot().borrow().clone();
-    rows.sort_by_key(|row| (snapshot.rank(&row.project, &row.environment), row.service.clone()));
-    let mut services = Vec::new();
-    for row in rows {
-        services.push(asked(&row, running.proxy).await?);
-    }
-    Ok(services)
-}
-
-/// The records of all services once nothing moves any more.
-async fn settled(running: &Running) -> anyhow::Result<Vec<ServiceRow>> {
-    let reconciler = &running.reconciler;
-    let wait = async {
-        let mut snapshot = reconciler.snapshot();
-        snapshot.wait_for(|snapshot| snapshot.at.is_some()).await?;
-        loop {
-            reconciler.idle().await;
-            let rows = reconciler.store().services(None, None).await?;
-            let wanted: usize =
-                snapshot.borrow().environments.iter().map(|e| e.services.len() + e.broken.len()).sum();
-            let has_problem =
-                |row: &ServiceRow| row.detail.as_ref().is_some_and(|d| d["problem"].is_string());
-            let moving = rows.iter().any(|row| row.state == "pending" && !has_problem(row));
-            if rows.len() >= wanted && !moving {
-                return anyhow::Ok(rows);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait)
-        .await
-        .context("the sample did not settle in time; hint: `branchline status` says what it waits for")?
-}
-
-/// A service as the result lists it, with the status of its front page.
-async fn asked(row: &ServiceRow, proxy: Option<SocketAddr>) -> anyhow::Result<Value> {
-    let detail = row.detail.clone().unwrap_or_default();
-    let url = detail["url"].as_str().map(str::to_owned);
-    let status = match (&url, proxy) {
-        (Some(url), Some(proxy)) => get(url, proxy).await?,
-        _ => None,
-    };
-    Ok(json!({
-        "project": row.project,
-        "environment": row.environment,
-        "service": row.service,
-        "state": row.state,
-        "message": row.message,
-        "revision": detail["revision"],
-        "url": url,
-        "httpStatus": status,
-    }))
-}
-
-/// The status of a GET, through the proxy, whatever the names below `localhost` resolve to here.
-async fn get(url: &str, proxy: SocketAddr) -> anyhow::Result<Option<u16>> {
-    let host = url::Url::parse(url)?.host_str().unwrap_or_default().to_owned();
-    let client = reqwest::Client::builder().resolve(&host, proxy).timeout(ANSWER).no_proxy().build()?;
-    Ok(client.get(url).send().await.ok().map(|answer| answer.status().as_u16()))
 }

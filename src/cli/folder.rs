@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::Context;
 
 use super::output::{Exit, ends};
-use crate::config::{self, File, Repository};
+use crate::config::{self, File, Problem, Repository};
+use crate::yaml::Place;
 
 /// Reads the config in a folder. Links are not followed, as in Git; what is no part of the layout is left alone.
 pub(super) fn load(folder: &Path) -> anyhow::Result<Repository> {
@@ -19,7 +20,20 @@ pub(super) fn load(folder: &Path) -> anyhow::Result<Repository> {
         collect(folder, &folder.join(part), &mut files)?;
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(config::load(files))
+    let is_empty = files.is_empty();
+    let mut repository = config::load(files);
+    if is_empty {
+        repository.problems = vec![nothing_in(folder)];
+    }
+    Ok(repository)
+}
+
+/// What is wrong with a folder that holds no config at all: it is probably another one that was meant.
+fn nothing_in(folder: &Path) -> Problem {
+    let here = if folder == Path::new(".") { "this folder".to_owned() } else { folder.display().to_string() };
+    let place = Place { file: "branchline.yaml".into(), line: 1, column: 1 };
+    Problem::new(place, format!("there is no `branchline.yaml` in {here}, and no `projects/`"))
+        .hint("name the folder of the config repository, as in `branchline validate ../config`")
 }
 
 fn collect(root: &Path, at: &Path, files: &mut Vec<File>) -> anyhow::Result<()> {

@@ -1,104 +1,20 @@
 //! Verbs that need no server: `validate`, `render`, `explain`, `schema`.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod disk;
+mod validate;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use serde_json::{Value, json};
+use anyhow::Context as _;
+use serde_json::json;
 
+pub(super) use self::validate::Validate;
 use super::output::{Exit, Format, Output, ends, print, print_value, say};
 use super::{ConfigPath, folder};
-use crate::config::{Repository, Severity, explain, schema};
-use crate::desired::{self, ArtifactSource, Environment, Found, Hosts, Inputs, Runtime, Service};
-use crate::name::{EnvironmentName, ProjectName, Revision, ServiceName};
-use crate::render::{self, TemplateFile, TemplateSet};
-
-/// Stands for every revision, since a folder on disk has none.
-const NO_REVISION: &str = "0000000000000000000000000000000000000000";
-
-/// How the problems of a config repository are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Problems {
-    Text,
-    Json,
-    Yaml,
-    Github,
-    Name,
-}
-
-#[derive(clap::Args)]
-pub(super) struct Validate {
-    #[command(flatten)]
-    at: ConfigPath,
-    /// text, json, yaml, name for the files alone, or github for annotations of a workflow
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Problems::Text)]
-    #[arg(hide_possible_values = true, hide_default_value = true)]
-    output: Problems,
-}
-
-impl Validate {
-    pub(super) fn run(self) -> anyhow::Result<Exit> {
-        let repository = folder::load(&self.at.path)?;
-        let errors = repository.errors().count();
-        match self.output {
-            Problems::Json => print_value(&problems_as_json(&repository), Format::Json),
-            Problems::Yaml => print_value(&problems_as_json(&repository), Format::Yaml),
-            Problems::Github => repository.problems.iter().for_each(|problem| print(&annotation(problem))),
-            Problems::Name => {
-                let files: BTreeSet<_> =
-                    repository.problems.iter().map(|problem| &problem.place.file).collect();
-                files.iter().for_each(|file| print(&format!("{file}\n")));
-            }
-            Problems::Text => {
-                repository.problems.iter().for_each(|problem| print(&format!("{problem}\n")));
-                say(&summary(&repository, errors));
-            }
-        }
-        Ok(if errors == 0 { Exit::Ok } else { Exit::Usage })
-    }
-}
-
-/// A problem as a command to a workflow
-/// (<https://docs.github.com/actions/reference/workflow-commands-for-github-actions>).
-fn annotation(problem: &crate::config::Problem) -> String {
-    let word = if problem.severity == Severity::Warning { "warning" } else { "error" };
-    let hint = problem.hint.as_deref().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
-    let message = format!("{}{hint}", problem.message).replace('%', "%25").replace('\n', "%0A");
-    let place = &problem.place;
-    format!("::{word} file={},line={},col={}::{message}\n", place.file, place.line, place.column)
-}
-
-fn summary(repository: &Repository, errors: usize) -> String {
-    let count = |n: usize, noun: &str| if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") };
-    let projects = repository.projects.values();
-    let services: usize = projects.clone().map(|project| project.services.len()).sum();
-    let environments: usize = projects.map(|project| project.environments.len()).sum();
-    let found = format!(
-        "{}, {}, {}",
-        count(repository.projects.len(), "project"),
-        count(services, "service"),
-        count(environments, "environment")
-    );
-    match (errors, repository.problems.len() - errors) {
-        (0, 0) => format!("Valid: {found}."),
-        (0, warnings) => format!("Valid, with {}: {found}.", count(warnings, "warning")),
-        (errors, _) => format!("{}; sound: {found}.", count(errors, "error")),
-    }
-}
-
-fn problems_as_json(repository: &Repository) -> Value {
-    let problem = |problem: &crate::config::Problem| {
-        json!({
-            "file": &*problem.place.file,
-            "line": problem.place.line,
-            "column": problem.place.column,
-            "severity": problem.severity,
-            "message": problem.message,
-            "hint": problem.hint,
-        })
-    };
-    json!({"valid": repository.errors().next().is_none(), "problems": repository.problems.iter().map(problem).collect::<Vec<_>>()})
-}
+use crate::config::{Repository, explain, schema};
+use crate::name::{EnvironmentName, ProjectName, ServiceName};
+use crate::render;
 
 #[derive(clap::Args)]
 pub(super) struct Render {
@@ -122,7 +38,7 @@ impl Render {
         let (project, name, environment) =
             find(&repository, self.project.as_deref(), &self.service, Some(&self.environment))?;
         let environment = environment.expect("an environment was asked for");
-        let environments = on_disk(&repository);
+        let environments = disk::environments(&repository);
         let found = environments.iter().find(|e| e.project == project && e.name == environment);
         let Some(found) = found else {
             return Err(ends(Exit::Usage, "the config is broken; hint: run `branchline validate`"));
@@ -132,7 +48,11 @@ impl Render {
             return Ok(Exit::Usage);
         }
         say("The revision and the image stand for those of Git, which a folder on disk does not have.");
-        let manifests = rendered(&repository, &found.services[&name])?;
+        let rendered = disk::render(&disk::templates(&repository), &found.services[&name]);
+        let manifests = rendered.map_err(|errors| {
+            let text: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            ends(Exit::Usage, text.join("\n"))
+        })?;
         match self.output.format {
             Format::Json => print_value(
                 &manifests.iter().map(|manifest| manifest.object().clone()).collect(),
@@ -148,61 +68,6 @@ impl Render {
         }
         Ok(Exit::Ok)
     }
-}
-
-fn rendered(repository: &Repository, service: &Service) -> anyhow::Result<Vec<render::Manifest>> {
-    let Some(run) = service.run() else { return Ok(Vec::new()) };
-    let mut values = run.values.clone();
-    values["image"] = match &run.artifact {
-        ArtifactSource::Image(image) => json!(image),
-        ArtifactSource::Tree(_) => json!(format!("folder:{}", "0".repeat(64))),
-    };
-    let files: Vec<TemplateFile> =
-        repository.templates.iter().filter_map(crate::reconcile::template_file).collect();
-    let templates = TemplateSet::load(&files, None);
-    render::render(&templates, &service.template, &values).map_err(|errors| {
-        let text: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        ends(Exit::Usage, text.join("\n"))
-    })
-}
-
-/// What should exist, with every question to Git answered by the same revision.
-fn on_disk(repository: &Repository) -> Vec<Arc<Environment>> {
-    let revision: Revision = NO_REVISION.parse().expect("forty digits");
-    let answer = |lookup: desired::Lookup| {
-        let found = Found::Revision {
-            revision: revision.clone(),
-            head: revision.clone(),
-            changed: true,
-            app_file: None,
-        };
-        (lookup.key, found)
-    };
-    let found: BTreeMap<_, _> =
-        desired::lookups(repository, &[], |_, _| false).into_iter().map(answer).collect();
-    let pinned = every_pin(repository);
-    let inputs = Inputs {
-        config: &pinned,
-        found: &found,
-        pulls: &[],
-        deployed: &|_, _, _| None,
-        embedded: Runtime::Process,
-        trust_pull_requests: false,
-        hosts: &Hosts { scheme: "https".to_owned(), port: Some(8080) },
-        addresses: &|_, _| 20000,
-    };
-    desired::desired(&inputs, &mut desired::Memory::default())
-}
-
-/// An environment that follows releases shows what a promotion would bring, where nothing is pinned yet.
-fn every_pin(repository: &Repository) -> Repository {
-    let mut pinned = repository.clone();
-    for project in pinned.projects.values_mut() {
-        for environment in project.environments.values_mut() {
-            Arc::make_mut(&mut environment.document).spec.follow = None;
-        }
-    }
-    pinned
 }
 
 #[derive(clap::Args)]
@@ -299,8 +164,10 @@ pub(super) struct SchemaVerb {
 impl SchemaVerb {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         if let Some(folder) = self.write {
+            let refused = || format!("{} cannot be written to; hint: name another folder", folder.display());
+            std::fs::create_dir_all(&folder).with_context(refused)?;
             for (name, text) in schema::files() {
-                std::fs::write(folder.join(name), text)?;
+                std::fs::write(folder.join(name), text).with_context(refused)?;
             }
             return Ok(Exit::Ok);
         }
@@ -310,13 +177,18 @@ impl SchemaVerb {
                     schema::Kind::ALL.iter().map(|kind| (kind.as_str(), schema::schema(*kind))).collect();
                 print_value(&json!(all), Format::Json);
             }
-            Some(word) => match schema::Kind::parse(&word) {
-                Some(kind) => print_value(&schema::schema(kind), Format::Json),
-                None => {
-                    let kinds = schema::Kind::ALL.map(schema::Kind::as_str).join(", ");
-                    return Err(ends(Exit::NotFound, format!("there is no kind `{word}`; hint: {kinds}")));
+            Some(word) => {
+                match schema::Kind::ALL.iter().find(|kind| kind.as_str().eq_ignore_ascii_case(&word)) {
+                    Some(kind) => print_value(&schema::schema(*kind), Format::Json),
+                    None => {
+                        let kinds = schema::Kind::ALL.map(schema::Kind::as_str).join(", ");
+                        return Err(ends(
+                            Exit::NotFound,
+                            format!("there is no kind `{word}`; hint: there is {kinds}"),
+                        ));
+                    }
                 }
-            },
+            }
         }
         Ok(Exit::Ok)
     }

@@ -7,6 +7,10 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use serde_json::Value;
 
+use crate::settings::SettingsError;
+use crate::source::UrlError;
+use crate::telemetry::TelemetryError;
+
 /// How a verb ends. The numbers are part of the interface (`docs/cli.md`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -68,9 +72,11 @@ pub(super) fn ends(exit: Exit, message: impl Into<String>) -> anyhow::Error {
     Ends { exit, message: message.into() }.into()
 }
 
-/// The exit code of an error.
+/// The exit code of an error. Flags and variables that cannot be used are wrong words.
 pub(super) fn exit_of(error: &anyhow::Error) -> Exit {
-    error.downcast_ref::<Ends>().map_or(Exit::Failed, |ends| ends.exit)
+    let wrong_words = error.is::<SettingsError>() || error.is::<UrlError>() || error.is::<TelemetryError>();
+    let otherwise = if wrong_words { Exit::Usage } else { Exit::Failed };
+    error.downcast_ref::<Ends>().map_or(otherwise, |ends| ends.exit)
 }
 
 /// Prints text; a reader that has gone away ends the program quietly.

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-pub(super) use self::change::{Approve, Deploy, Promote, Rollback, Sync};
+pub(super) use self::change::{Approve, Deploy, Promote, Resume, Rollback, Sync};
 pub(super) use self::logs::Logs;
 pub(super) use self::look::{Health, PlanVerb, Projects, Status, Why};
 use super::client::Client;
@@ -32,6 +32,11 @@ fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
 /// A revision as people write it.
 fn short(revision: &str) -> &str {
     revision.get(..7).unwrap_or(revision)
+}
+
+/// A time of the server without the parts of its second.
+fn seconds(time: &str) -> String {
+    time.split_once('.').map_or_else(|| time.to_owned(), |(whole, _)| format!("{whole}Z"))
 }
 
 /// The environment that was named. Where none was, production: after a question on a terminal; without one, where it is

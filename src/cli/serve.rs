@@ -35,7 +35,7 @@ pub(super) struct Serve {
     runtime: RuntimeName,
     /// json or pretty
     #[arg(long, value_name = "FORMAT", default_value = "json")]
-    log_format: String,
+    log_format: LogFormat,
 }
 
 /// The runtimes of the embedded cluster.
@@ -60,7 +60,7 @@ impl Serve {
         let settings = Settings::read(&flags, &environment)?;
         let redactor = Redactor::new();
         settings.teach(&redactor);
-        start_logging(self.log_format.parse::<LogFormat>()?, environment.log_filter(), false, redactor)?;
+        start_logging(self.log_format, environment.log_filter(), false, redactor)?;
         let running = assemble::start(&settings, settings.kubeconfig.as_deref()).await?;
         say(&format!("Listening on http://{}", running.server));
         if let Some(proxy) = running.proxy {

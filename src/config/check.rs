@@ -16,7 +16,7 @@ pub(super) fn all(repository: &mut Repository, before: &Repository) {
     for project in repository.projects.values() {
         environments(repository, project, &mut problems);
         names(project, &mut problems);
-        patches(project, &mut problems);
+        patches(repository, project, &mut problems);
         services(project, &mut problems);
     }
     problems.sort_by(|a, b| (&a.place, &a.message, &a.scope).cmp(&(&b.place, &b.message, &b.scope)));
@@ -63,7 +63,8 @@ fn environments(repository: &Repository, project: &Project, problems: &mut Vec<P
             );
         }
         for service in environment.releases.iter().flat_map(|r| r.spec.keys()) {
-            if !project.services.keys().any(|s| s.as_str() == service) {
+            let is_broken = || may_be_broken(repository, project, service);
+            if !project.services.keys().any(|s| s.as_str() == service) && !is_broken() {
                 let releases = environment.releases.as_ref().expect("a pin stands in releases");
                 let place = releases.node.key_place(&format!("/spec/{service}"));
                 let problem = Problem::new(
@@ -96,6 +97,16 @@ fn environments(repository: &Repository, project: &Project, problems: &mut Vec<P
     if let Some(base) = document.spec.previews.as_ref().and_then(|previews| previews.base.as_deref()) {
         known("/spec/previews/base".to_owned(), base);
     }
+}
+
+/// Whether a service that is not known may stand in a document that is broken.
+fn may_be_broken(repository: &Repository, project: &Project, service: &str) -> bool {
+    let folder = format!("projects/{}/", project.name);
+    repository.errors().any(|problem| match &problem.scope {
+        Scope::Service(of, name) => *of == project.name && name.as_str() == service,
+        file @ Scope::File(_) => file.may_hold(&folder),
+        _ => false,
+    })
 }
 
 fn cluster(
@@ -154,12 +165,15 @@ fn names(project: &Project, problems: &mut Vec<Problem>) {
 }
 
 /// Patches of an environment name services that exist, and leave alone what is one for all.
-fn patches(project: &Project, problems: &mut Vec<Problem>) {
+fn patches(repository: &Repository, project: &Project, problems: &mut Vec<Problem>) {
     for (name, environment) in &project.environments {
         let document = &environment.document;
         let patches = document.node.at("/spec/services").map(Node::entries).unwrap_or_default();
         for (key, patch) in patches {
             if !project.services.keys().any(|s| s.as_str() == key.name) {
+                if may_be_broken(repository, project, &key.name) {
+                    continue;
+                }
                 let problem =
                     Problem::new(key.place.clone(), format!("there is no service `{}` to patch", key.name));
                 let hint =

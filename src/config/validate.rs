@@ -1,5 +1,6 @@
 //! Holds a document against the schema of its kind and words every difference for its author.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -259,17 +260,25 @@ fn plain(value: &Value) -> String {
     text.chars().take(80).collect()
 }
 
-/// The known word that is nearest to one that is not known, if any is near.
+/// The known word that is nearest to one that is not known, if any is near. One of which the other is the beginning comes
+/// first, then the fewest letters to change, then the longest beginning that both have.
 pub(crate) fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
-    let near = known.map(|k| (distance(word, k), k)).min()?;
+    let typed = word.to_lowercase();
+    let nearness = |known: &'a str| {
+        let lower = known.to_lowercase();
+        let long_enough = typed.len().min(lower.len()) > 2;
+        let begins = long_enough && (typed.starts_with(&lower) || lower.starts_with(&typed));
+        let common = typed.chars().zip(lower.chars()).take_while(|(a, b)| a == b).count();
+        (!begins, distance(&typed, &lower), Reverse(common), known)
+    };
+    let (is_other, letters, _, nearest) = known.map(nearness).min()?;
     let allowed = (word.chars().count() / 3).max(1);
-    (near.0 <= allowed).then(|| format!("did you mean {}?", near.1))
+    (!is_other || letters <= allowed).then(|| format!("did you mean {nearest}?"))
 }
 
-/// The number of letters to insert, drop, change or swap, case aside (optimal string alignment).
+/// The number of letters to insert, drop, change or swap (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) =
-        (a.to_lowercase().chars().collect(), b.to_lowercase().chars().collect());
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![(0..=b.len()).collect::<Vec<_>>()];
     for i in 1..=a.len() {
         let mut row = vec![i];

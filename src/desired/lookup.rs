@@ -88,7 +88,11 @@ pub enum Found {
 }
 
 impl Found {
-    pub(super) fn revision(&self) -> Result<Revision, Wanted> {
+    /// The revision of the service.
+    ///
+    /// # Errors
+    /// That it is not known, and why.
+    pub fn revision(&self) -> Result<Revision, Wanted> {
         match self {
             Self::Revision { revision, .. } => Ok(revision.clone()),
             Self::Nothing(why) => Err(Wanted::Unknown(why.clone())),

@@ -87,19 +87,14 @@ pub fn former(
 /// # Panics
 /// Never: what `k8s_name` makes is a namespace.
 #[must_use]
-pub fn vanished(
-    project: &ProjectName,
-    name: &EnvironmentName,
-    cluster: (String, ClusterType),
-    embedded: Runtime,
-) -> Environment {
+pub fn vanished(project: &ProjectName, name: &EnvironmentName, absence_is_proven: bool) -> Environment {
     let namespace = k8s_name(&[project.as_str(), name.as_str()], LABEL);
     Environment {
         project: project.clone(),
         name: name.clone(),
         namespace: namespace.parse().expect("k8s_name makes only namespaces"),
-        runtime: if cluster.1 == ClusterType::Embedded { embedded } else { Runtime::Cluster },
-        cluster,
+        cluster: ("embedded".to_owned(), ClusterType::Embedded),
+        runtime: Runtime::Cluster,
         protected: false,
         follow: Follow::Branch,
         prune: true,
@@ -108,7 +103,7 @@ pub fn vanished(
         members: BTreeSet::new(),
         services: BTreeMap::new(),
         broken: BTreeMap::new(),
-        absence_is_proven: true,
+        absence_is_proven,
     }
 }
 

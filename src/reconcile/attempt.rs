@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::clusters::Handle;
 use super::planning::Planned;
 use super::rollout::{Turn, Work};
-use super::{AtEnd, FAULT, Hint, ReconcileError, Reconciler, Snapshot, chain};
+use super::{AGAIN, AtEnd, FAULT, Hint, ReconcileError, Reconciler, Snapshot, chain};
 use crate::cluster;
 use crate::desired::Environment;
 use crate::name::{EnvironmentName, ProjectName, Revision, ServiceName};
@@ -69,7 +69,7 @@ impl Reconciler {
 
     /// Whether nothing of an environment waits for another attempt.
     async fn has_settled(&self, environment: &Environment) -> bool {
-        let open = self.open_handle(&environment.cluster.0, &environment.namespace).await;
+        let open = self.open_handle(environment).await;
         open.is_some_and(|handle| handle.watches.drifted(environment.namespace.as_str()).is_empty())
     }
 
@@ -90,6 +90,9 @@ impl Reconciler {
             let message = chain(&error);
             tracing::warn!(project = %environment.project, environment = %environment.name, error = %message, "An attempt failed; what runs goes on.");
             self.record_stopped(environment, environment.services.keys(), &message).await;
+            if error.may_pass() {
+                self.hint_after(AGAIN, Hint::at(environment));
+            }
         }
     }
 
@@ -117,7 +120,7 @@ impl Reconciler {
         handle.quiet.note(None);
         let Planned { plan, prepared, records, mut standing, handle } =
             self.plan_environment(snapshot, environment).await?;
-        self.record_held(environment, &plan).await?;
+        let is_held = self.record_held(environment, &plan).await?;
         let mut quiet = plan.verdict == Verdict::Go && standing.is_empty();
         let plan = plan.allowed();
         self.forget_strays(environment, &plan).await?;
@@ -145,6 +148,10 @@ impl Reconciler {
             let turn = self.roll_out(work).await?;
             quiet &= turn == Turn::AtRest;
             whole &= turn != Turn::Deferred;
+        }
+        if !is_held {
+            // only now: until here nobody says that nothing is under way
+            self.release(&environment.project, &environment.name, &self.place(environment)).await?;
         }
         handle.quiet.note(quiet.then_some(circumstances));
         Ok(whole)

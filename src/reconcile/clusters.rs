@@ -10,10 +10,9 @@ use super::prepare;
 use super::quiet::Quiet;
 use super::{ReconcileError, Reconciler};
 use crate::cluster::ApplySet;
-use crate::cluster::watch::{Expected, Watches};
+use crate::cluster::watch::Watches;
 use crate::config::root::ClusterType;
 use crate::desired::Environment;
-use crate::name::Namespace;
 use crate::plan::Held;
 use crate::render::manifest::ObjectKey;
 
@@ -40,14 +39,15 @@ pub(super) struct Handle {
 impl Reconciler {
     /// The inventory of an environment, opened once.
     pub(super) async fn handle(&self, environment: &Environment) -> Result<Arc<Handle>, ReconcileError> {
-        let key = (environment.cluster.0.clone(), environment.namespace.clone());
+        let key = self.place(environment);
         let mut sets = self.0.sets.lock().await;
         if let Some(handle) = sets.get(&key) {
             return Ok(Arc::clone(handle));
         }
         let cluster = self.cluster(environment)?;
+        self.remember_place(environment).await?;
         let set = ApplySet::open(cluster, &environment.namespace, &self.0.instance).await?;
-        let watches = self.watches(&environment.cluster.0, cluster);
+        let watches = self.watches(&key.cluster, cluster);
         let forgetful = environment.cluster.1 == ClusterType::Embedded
             && !self.0.lost_namespaces.lock().expect("no holder of this lock panics").contains(&key);
         let (compared, lost) = (AtomicBool::new(false), Mutex::default());
@@ -57,19 +57,19 @@ impl Reconciler {
         Ok(handle)
     }
 
-    /// The open inventory of a namespace.
-    pub(super) async fn open_handle(&self, cluster: &str, namespace: &Namespace) -> Option<Arc<Handle>> {
-        self.0.sets.lock().await.get(&(cluster.to_owned(), namespace.clone())).cloned()
+    /// The inventory of an environment, where it is open.
+    pub(super) async fn open_handle(&self, environment: &Environment) -> Option<Arc<Handle>> {
+        self.0.sets.lock().await.get(&self.place(environment)).cloned()
     }
 
     pub(super) async fn close_handle(&self, environment: &Environment) {
-        let key = (environment.cluster.0.clone(), environment.namespace.clone());
+        let key = self.place(environment);
         self.0.sets.lock().await.remove(&key);
     }
 
     /// The namespace of an environment was deleted by somebody: its inventory went with it, and is read anew.
     pub(super) async fn lose_namespace(&self, environment: &Environment) {
-        let key = (environment.cluster.0.clone(), environment.namespace.clone());
+        let key = self.place(environment);
         tracing::warn!(namespace = %environment.namespace, "A namespace was deleted; it is made again with all that is in it.");
         self.0.lost_namespaces.lock().expect("no holder of this lock panics").insert(key);
         self.close_handle(environment).await;
@@ -97,15 +97,12 @@ impl Handle {
         let namespace = self.set.namespace().as_str().to_owned();
         let mut held = Vec::new();
         for unit in self.set.units() {
-            for object in self.set.held(&unit).iter().filter(|object| !object.applied.is_empty()) {
-                self.expect(&unit, &object.key, object.owned.clone(), String::new());
-                held.push((unit.clone(), object.clone()));
-            }
+            let applied = self.set.held(&unit);
+            let applied = applied.iter().filter(|object| !object.applied.is_empty());
+            held.extend(applied.map(|object| (unit.clone(), object.clone())));
         }
+        self.watches.follow(&self.set).await?;
         let kinds = self.set.group_kinds().await;
-        for (group, kind) in &kinds {
-            self.watches.ensure(group, kind).await?;
-        }
         let listed =
             futures::future::join_all(kinds.iter().map(|(group, kind)| self.watches.listed(group, kind)));
         // what no list holds by then is asked for
@@ -147,11 +144,5 @@ impl Handle {
             Ok(Ok(Some(live))) => crate::cluster::object::uid(&live) != object.uid,
             _ => false,
         }
-    }
-
-    /// Says what an object should look like from now on.
-    pub(super) fn expect(&self, unit: &str, key: &ObjectKey, owned: String, resource_version: String) {
-        let left = self.set.entry(unit, key).map(|entry| entry.left).unwrap_or_default();
-        self.watches.expect(key, unit, Expected { owned, yields: left, resource_version });
     }
 }

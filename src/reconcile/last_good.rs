@@ -91,6 +91,11 @@ impl Reconciler {
         self.store().remove(SPACE, &text(key)).await.map(|_| ())
     }
 
+    /// What all services were made of when they were last live, as it is kept.
+    pub(super) async fn last_good_states(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+        Ok(self.store().list(SPACE).await?.into_iter().map(|(_, bytes)| bytes).collect())
+    }
+
     async fn good(&self, key: &Key) -> Result<Option<Arc<LastGood>>, StoreError> {
         let Some(bytes) = self.store().get(SPACE, &text(key)).await? else { return Ok(None) };
         let good = serde_json::from_slice(&bytes).inspect_err(|error| {
@@ -110,8 +115,8 @@ impl Reconciler {
         let mut standing = BTreeMap::new();
         for service in environment.services.keys().chain(environment.broken.keys()) {
             let why = match prepared.get(service).map(|ready| &**ready) {
-                // it waits for its image, and is left as it runs meanwhile
-                Some(ready) if ready.awaits().is_some() => None,
+                // it waits for its image, and what runs goes on as it is
+                Some(ready) if ready.awaits().is_some() && !is_live(records, service) => None,
                 Some(Prepared { manifests: Err(refusal), .. }) => Some(refusal.message.clone()),
                 Some(ready) => records.get(service).and_then(|record| failed(record, ready.digest)),
                 None => unknown(environment, service),
@@ -131,9 +136,13 @@ impl Reconciler {
     }
 }
 
+fn is_live(records: &BTreeMap<ServiceName, Arc<Record>>, service: &ServiceName) -> bool {
+    records.get(service).is_some_and(|record| record.row.live_deployment.is_some())
+}
+
 /// Why an input failed, where it did and nobody has asked to try it again.
 fn failed(record: &Record, digest: ContentHash) -> Option<String> {
-    let why = || record.detail.problem.clone().unwrap_or_else(|| "it failed".to_owned());
+    let why = || record.detail.failure.clone().unwrap_or_else(|| "it failed".to_owned());
     (record.detail.failed_digest == Some(digest)).then(why)
 }
 

@@ -68,7 +68,7 @@ impl Reconciler {
         snapshot
             .environments
             .iter()
-            .find(|e| e.cluster.0 == cluster && e.namespace.as_str() == namespace)
+            .find(|e| self.reached_as(&e.cluster) == cluster && e.namespace.as_str() == namespace)
             .cloned()
     }
 
@@ -79,7 +79,7 @@ impl Reconciler {
         if self.0.rollouts.runs(&Self::state_key(&environment, &name)).await {
             return;
         }
-        let Some(handle) = self.open_handle(cluster, &environment.namespace).await else { return };
+        let Some(handle) = self.open_handle(&environment).await else { return };
         let keys: Vec<_> = handle.set.held(service).iter().map(|held| held.key.clone()).collect();
         let checkup = match health::check(handle.set.cluster(), &keys, &self.0.parts.redactor).await {
             Ok(checkup) => checkup,

@@ -11,7 +11,7 @@ use super::{ReconcileError, Reconciler, Snapshot};
 use crate::desired::{self, Environment};
 use crate::merge::Schema;
 use crate::name::ServiceName;
-use crate::plan::{self, Brake, ENVIRONMENT_UNIT, Held, Plan, Request, Scope, Unit, brake};
+use crate::plan::{self, Brake, ENVIRONMENT_UNIT, Held, Plan, Request, Scope, Unit, Verdict, brake};
 use crate::render::{self, Manifest, TemplateSet};
 use serde_json::json;
 
@@ -66,12 +66,12 @@ impl Reconciler {
         let prepared = self.prepare_all(snapshot, environment, &handle.prepared).await;
         let records = self.records_of(&environment.project, &environment.name).await?;
         let standing = self.standing_services(environment, &prepared, &records, &handle).await?;
-        let plan = self.plan(snapshot, environment, &handle, &prepared, &standing)?;
+        let plan = self.plan(snapshot, environment, &handle, &prepared, &standing).await?;
         Ok(Planned { plan, prepared, records, standing, handle })
     }
 
     /// Makes the plan of an environment from what is prepared and what the inventory holds.
-    fn plan(
+    async fn plan(
         &self,
         snapshot: &Snapshot,
         environment: &Environment,
@@ -86,18 +86,46 @@ impl Reconciler {
             namespace: environment.namespace.clone(),
             preview: environment.preview.is_some(),
         };
-        let brake = brake(snapshot, environment);
+        let brake = self.brake(snapshot, environment);
         let under = |brake: &Brake| {
             plan::plan(&Request { scope: &scope, units: &units, schema: Schema::builtin(), brake })
         };
         let mut plan = under(&brake)?;
-        if plan.verdict.is_held() && self.is_approved(plan.id, snapshot) {
-            plan = under(&Brake { approved: Some(plan.id), ..brake })?;
+        if let Verdict::Held(held) = &plan.verdict
+            && self.is_approved(held, environment, snapshot).await?
+        {
+            plan = under(&Brake { approved: Some(plan.id), ..brake.clone() })?;
         }
         if !environment.prune {
             plan.keep("sync.prune is off");
         }
         Ok(plan)
+    }
+
+    /// What the deletion brake is told of an environment.
+    fn brake(&self, snapshot: &Snapshot, environment: &Environment) -> Brake {
+        let policy = snapshot.config.config.as_ref().and_then(|config| config.spec.policy.as_ref());
+        let percent = policy.and_then(|policy| policy.max_delete_percent).unwrap_or(30);
+        let incomplete = if environment.absence_is_proven {
+            Vec::new()
+        } else {
+            vec![format!("the folder of the project `{}`: a file in it cannot be read", environment.project)]
+        };
+        let vanished = match snapshot.environment(environment.project.as_str(), environment.name.as_str()) {
+            Some(there) if self.place(there) == self.place(environment) => None,
+            Some(_) => Some(brake::Vanished::Place),
+            None if snapshot.config.projects.contains_key(&environment.project) => {
+                Some(brake::Vanished::Environment)
+            }
+            None => Some(brake::Vanished::Project),
+        };
+        Brake {
+            max_delete_percent: u8::try_from(percent).unwrap_or(100),
+            vanished,
+            incomplete,
+            closed: environment.preview.as_ref().map(|_| brake::Closed::TwoListings),
+            ..Brake::default()
+        }
     }
 }
 
@@ -151,23 +179,6 @@ fn units(
         units.push(unit);
     }
     units
-}
-
-/// What the deletion brake is told of an environment.
-fn brake(snapshot: &Snapshot, environment: &Environment) -> Brake {
-    let policy = snapshot.config.config.as_ref().and_then(|config| config.spec.policy.as_ref());
-    let percent = policy.and_then(|policy| policy.max_delete_percent).unwrap_or(30);
-    let incomplete = if environment.absence_is_proven {
-        Vec::new()
-    } else {
-        vec![format!("the folder of the project `{}`: a file in it cannot be read", environment.project)]
-    };
-    Brake {
-        max_delete_percent: u8::try_from(percent).unwrap_or(100),
-        incomplete,
-        closed: environment.preview.as_ref().map(|_| brake::Closed::TwoListings),
-        ..Brake::default()
-    }
 }
 
 /// What an environment has of its own: its namespace.

@@ -7,13 +7,17 @@ mod rows;
 pub(crate) use rows::unheard_of;
 pub(super) use rows::{Record, Records};
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::prepare::Prepared;
-use super::rollout::Work;
+use super::rollout::{Key, Work};
 use super::{ReconcileError, Reconciler};
+use crate::cluster::{ChangeSet, Outcome};
 use crate::config::service::ServiceType;
 use crate::desired::{Environment, Service};
 use crate::hash::ContentHash;
@@ -24,12 +28,24 @@ use crate::store::{
 };
 
 /// The states of a service, as pages, the command line and the API name them.
-pub const STATES: [&str; 9] =
-    ["notReleased", "pending", "live", "degraded", "crashed", "sleeping", "paused", "held", "completed"];
+pub const STATES: [&str; 10] = [
+    "notReleased",
+    "pending",
+    "live",
+    "degraded",
+    "failed",
+    "crashed",
+    "sleeping",
+    "paused",
+    "held",
+    "completed",
+];
 /// States of a deployment that has come to its end.
 const ENDED: [&str; 8] =
     ["live", "failed", "superseded", "cancelled", "timedOut", "replaced", "crashed", "removed"];
 
+/// The event of something that somebody changed.
+const HEALED: &str = "healed";
 /// The last lines of a log that the verdict of a failure shows.
 const LINES: usize = 20;
 
@@ -53,6 +69,8 @@ pub struct ServiceState {
     pub tag: Option<ImageRef>,
     /// What keeps a newer state from going live.
     pub problem: Option<String>,
+    /// Why the input of `failed_digest` failed. Something else may stand in the way meanwhile.
+    pub failure: Option<String>,
     /// The repository, as the config writes it.
     pub repo: Option<String>,
 }
@@ -65,12 +83,45 @@ pub(super) struct Begun {
     pub(super) heals: bool,
     /// What is told once it has come to a good end: the kind and the words of an event.
     pub(super) event: Option<(&'static str, String)>,
+    /// What was not as it had been applied.
+    put_right: Mutex<BTreeSet<String>>,
 }
 
 impl Begun {
     /// One that is about a deployment of its own.
     fn new(id: String) -> Self {
-        Self { id, heals: false, event: None }
+        Self { id, heals: false, event: None, put_right: Mutex::default() }
+    }
+
+    /// One that puts right what somebody changed.
+    fn healing(live: Option<String>, event: Option<(&'static str, String)>) -> Self {
+        Self { heals: true, event, ..Self::new(live.unwrap_or_default()) }
+    }
+
+    /// Notes what a write put right.
+    pub(super) fn note(&self, changes: &ChangeSet) {
+        let mut put_right = self.put_right.lock().expect("no holder of this lock panics");
+        for change in &changes.changes {
+            let what = format!("{} {}", change.key.kind, change.key.name);
+            if change.outcome == Outcome::Created {
+                put_right.insert(format!("{what} was gone"));
+            }
+            let taken = change.overruled.iter();
+            put_right.extend(taken.map(|by| format!("`{}` changed `{}` of {what}", by.manager, by.path)));
+        }
+    }
+
+    /// The event that tells of it.
+    pub(super) fn told(&self) -> Option<(&'static str, String)> {
+        let (kind, words) = self.event.clone()?;
+        let put_right = self.put_right.lock().expect("no holder of this lock panics");
+        let all: Vec<&str> = put_right.iter().map(String::as_str).collect();
+        let words = if kind == HEALED && !all.is_empty() {
+            format!("{}: {}", words.split(", because").next().unwrap_or(&words), all.join(", "))
+        } else {
+            words
+        };
+        Some((kind, words))
     }
 }
 
@@ -111,7 +162,7 @@ impl Reconciler {
                 && work.unit.gone
                 && !work.unit.prune.iter().any(|step| step.action == crate::plan::Action::Keep)
             {
-                self.forget(&work.environment, &work.name, &id).await?;
+                self.forget(&Self::state_key(&work.environment, &work.name), &id).await?;
             }
             return Ok(None);
         };
@@ -124,9 +175,10 @@ impl Reconciler {
             }
             // to go back to what is live after a failure is nobody's drift
             let event = known.failed_digest.is_none().then(|| healed(work, "What Git says was put back"));
-            return Ok(Some(Begun { id: live.unwrap_or_default(), heals: true, event: event.flatten() }));
+            return Ok(Some(Begun::healing(live, event.flatten())));
         }
         if known.failed_digest == Some(digest) {
+            self.record_failure_again(work).await?;
             return Ok(None);
         }
         // the row first: by it whatever the deployment leaves is found, should the service go meanwhile
@@ -145,16 +197,12 @@ impl Reconciler {
         let record = self.record(&Self::state_key(&work.environment, &work.name)).await?;
         let live = record.and_then(|record| record.row.live_deployment.clone());
         let event = healed(work, "What ran was put back");
-        Ok(Begun { id: live.unwrap_or_default(), heals: true, event })
+        Ok(Begun::healing(live, event))
     }
-    async fn unfinished(
-        &self,
-        environment: &Environment,
-        service: &ServiceName,
-    ) -> Result<Vec<Deployment>, StoreError> {
+    async fn unfinished(&self, (project, environment, service): &Key) -> Result<Vec<Deployment>, StoreError> {
         let filter = DeploymentFilter {
-            project: Some(environment.project.to_string()),
-            environment: Some(environment.name.to_string()),
+            project: Some(project.to_string()),
+            environment: Some(environment.to_string()),
             service: Some(service.to_string()),
             unfinished: true,
             limit: 50,
@@ -232,21 +280,15 @@ impl Reconciler {
         self.tell();
         Ok(())
     }
-    pub(super) async fn forget(
-        &self,
-        environment: &Environment,
-        service: &ServiceName,
-        id: &str,
-    ) -> Result<(), StoreError> {
-        for deployment in self.unfinished(environment, service).await? {
+    pub(super) async fn forget(&self, key: &Key, id: &str) -> Result<(), StoreError> {
+        for deployment in self.unfinished(key).await? {
             self.end(&deployment.id, "cancelled", None).await?;
         }
         if !id.is_empty() {
             self.end(id, "removed", None).await?;
         }
-        let key = Self::state_key(environment, service);
-        self.drop_good(&key).await?;
-        self.remove_record(&key).await
+        self.drop_good(key).await?;
+        self.remove_record(key).await
     }
     pub(super) async fn event(
         &self,
@@ -349,7 +391,7 @@ fn healed(work: &Work, what: &str) -> Option<(&'static str, String)> {
     let (kind, why) = if lost {
         ("restored", "it was gone from the cluster as a whole")
     } else {
-        ("healed", "it had been changed or removed in the cluster")
+        (HEALED, "it had been changed or removed in the cluster")
     };
     Some((kind, format!("{what}, because {why}")))
 }

@@ -9,6 +9,7 @@ use super::Reconciler;
 use super::record::{Record, repo_of};
 use crate::config::environment::{Follow, Release};
 use crate::config::project::Requirement;
+use crate::desired::{Found, LookupKey};
 use crate::hash::ContentHash;
 use crate::name::{Digest, EnvironmentName, ImageRef, ProjectName, Revision, ServiceName};
 use crate::source::{Person, SourceError};
@@ -22,6 +23,9 @@ pub enum ReleaseError {
     /// There is no such thing.
     #[error("{0}")]
     Unknown(String),
+    /// The configuration has no such environment.
+    #[error("there is no environment `{1}` in the project `{0}`")]
+    NoEnvironment(ProjectName, EnvironmentName),
     /// It cannot be pinned as it is.
     #[error("{0}")]
     NotNow(String),
@@ -122,6 +126,12 @@ impl Reconciler {
             }),
             None => release_before(&deployments, live.as_deref()),
         };
+        if to.is_some_and(|to| live.as_deref() == Some(to.as_str())) {
+            let live = live.as_deref().map_or("that", |revision| &revision[..7]).to_owned();
+            return Err(ReleaseError::NotNow(format!(
+                "`{service}` is live at {live} in {environment} already"
+            )));
+        }
         let Some(earlier) = earlier else {
             return Err(ReleaseError::NotNow(format!(
                 "`{service}` has no earlier release in {environment} to go back to"
@@ -152,6 +162,63 @@ impl Reconciler {
             author,
         })
         .await
+    }
+
+    /// Pins the newest revision of a service in an environment that follows releases; nothing where it follows its
+    /// branch, and has that anyway.
+    ///
+    /// # Errors
+    /// When the newest revision is not known, or the commit cannot be made.
+    pub async fn pin_newest(
+        &self,
+        project: &ProjectName,
+        environment: &EnvironmentName,
+        service: &ServiceName,
+        author: Person,
+    ) -> Result<Option<Pinned>, ReleaseError> {
+        let snapshot = Arc::clone(&self.0.snapshot.borrow());
+        let follows = snapshot.environment(project.as_str(), environment.as_str()).map(|of| of.follow);
+        if follows != Some(Follow::Releases) {
+            return Ok(None);
+        }
+        let found = snapshot.found.get(&LookupKey::branch(project, environment, service));
+        let Some(Ok(revision)) = found.map(Found::revision) else {
+            return Err(ReleaseError::NotNow(format!(
+                "the newest revision of `{service}` is not known; hint: `branchline validate` says what is wrong with it"
+            )));
+        };
+        self.pin_revision(project, environment, service, revision, author).await.map(Some)
+    }
+
+    /// Takes the pin out that holds a service against its branch.
+    ///
+    /// # Errors
+    /// When nothing holds it, or the commit cannot be made.
+    pub async fn resume(
+        &self,
+        project: &ProjectName,
+        environment: &EnvironmentName,
+        service: &ServiceName,
+        author: Person,
+    ) -> Result<Pinned, ReleaseError> {
+        self.known(project, environment, None)?;
+        let snapshot = Arc::clone(&self.0.snapshot.borrow());
+        let of = &snapshot.config.projects[project].environments[environment];
+        if of.document.spec.follow == Some(Follow::Releases) {
+            return Err(ReleaseError::NotNow(format!(
+                "`{environment}` follows releases; hint: `branchline promote {service} --to {environment}` moves it on"
+            )));
+        }
+        let pin = of.releases.as_ref().and_then(|releases| releases.spec.get(service.as_str()));
+        if !pin.is_some_and(|pin| pin.hold) {
+            return Err(ReleaseError::NotNow(format!(
+                "nothing holds `{service}` in {environment}: it follows its branch"
+            )));
+        }
+        let message = format!("release: {service} in {environment} follows its branch again");
+        let pins = vec![(service.clone(), None)];
+        let (project, environment) = (project.clone(), environment.clone());
+        self.pin(PinRequest { project, environment, pins, message, author }).await
     }
 
     /// Pins a revision of a service's own repository, and holds it against the branch.
@@ -192,8 +259,8 @@ impl Reconciler {
             key: None,
             promoted_from: None,
             by: Some(author.name.clone()),
-            hold: true,
-            reason: Some("deploy --ref".to_owned()),
+            hold: found.follow == Follow::Branch,
+            reason: Some("deploy".to_owned()),
         };
         let pins = vec![(service.clone(), Some(release))];
         let (project, environment) = (project.clone(), environment.clone());
@@ -245,7 +312,7 @@ fn expect_healthy(name: &ServiceName, from: &EnvironmentName, record: &Record) -
 }
 
 fn no_environment(project: &ProjectName, name: &EnvironmentName) -> ReleaseError {
-    ReleaseError::Unknown(format!("there is no environment `{name}` in the project `{project}`"))
+    ReleaseError::NoEnvironment(project.clone(), name.clone())
 }
 
 /// The release before the live one. What was rolled back from is younger than the first deployment of what is live, and

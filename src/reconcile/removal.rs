@@ -1,157 +1,188 @@
-//! What should no longer exist, found by its records: whoever closed a pull request while nobody looked is served too.
+//! What should no longer exist, found by its records and its places: whoever closed a pull request while nobody looked
+//! is served too.
 //!
-//! Previews go once two complete listings lack their pull request. Any other environment is held until somebody says
-//! that it may go, and nothing stops.
+//! Previews go once two complete listings lack their pull request. Any other environment, and a namespace that an
+//! environment has left for another, is held until somebody says that it may go, and nothing stops.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::json;
-
+use super::places::Place;
 use super::planning::Planned;
 use super::record::Record;
 use super::rollout::Key;
-use super::{Hint, ReconcileError, Reconciler, Snapshot, chain};
+use super::{Hint, Part, ReconcileError, Reconciler, Snapshot, chain};
 use crate::cluster::{self, Outcome, prune};
-use crate::config::root::ClusterType;
 use crate::desired::{self, Environment};
-use crate::hash::Hasher;
 use crate::name::{EnvironmentName, ProjectName, ServiceName};
 use crate::plan::{ENVIRONMENT_UNIT, Plan};
 
 /// A service of an environment that should not exist.
 type Gone = (ServiceName, Arc<Record>);
 
+/// What is there of an environment that should not be there.
+#[derive(Default)]
+struct Left {
+    services: Vec<Gone>,
+    places: BTreeSet<Place>,
+}
+
 impl Reconciler {
-    /// Takes down previews that are no longer wanted, and holds every other environment that vanished.
+    /// Takes down previews that are no longer wanted, and holds everything else that vanished.
     pub(super) async fn take_down(&self, now: &Snapshot) {
-        let kept: BTreeSet<_> = now.environments.iter().map(|e| (&e.project, &e.name)).collect();
-        let records = match self.records(|key| !kept.contains(&(&key.0, &key.1))).await {
-            Ok(records) => records,
+        let left = match self.left_behind(now).await {
+            Ok(left) => left,
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "What should no longer exist could not be looked up; it is tried again.");
                 return;
             }
         };
-        let mut gone: BTreeMap<(ProjectName, EnvironmentName), Vec<Gone>> = BTreeMap::new();
-        for ((project, environment, service), record) in records {
-            gone.entry((project, environment)).or_default().push((service, record));
-        }
         self.0
             .absent
             .lock()
             .expect("no holder of this lock panics")
-            .retain(|environment, _| gone.contains_key(environment));
-        for ((project, name), services) in gone {
-            if let Err(error) = self.without(now, &project, &name, &services).await {
+            .retain(|environment, _| left.contains_key(environment));
+        for ((project, name), left) in left {
+            if let Err(error) = self.without(now, &project, &name, &left).await {
                 tracing::warn!(environment = %name, error = %chain(&error), "An environment could not be taken down; it is tried again.");
             }
         }
     }
 
-    /// An environment that has records and should not exist.
+    /// Environments that should not exist, and those that were elsewhere before.
+    async fn left_behind(
+        &self,
+        now: &Snapshot,
+    ) -> Result<BTreeMap<(ProjectName, EnvironmentName), Left>, ReconcileError> {
+        let kept: BTreeSet<_> = now.environments.iter().map(|e| (&e.project, &e.name)).collect();
+        let mut all: BTreeMap<_, Left> = BTreeMap::new();
+        for ((project, environment, service), record) in
+            self.records(|key| !kept.contains(&(&key.0, &key.1))).await?
+        {
+            all.entry((project, environment)).or_default().services.push((service, record));
+        }
+        let taken = self.taken(now);
+        for ((project, environment), mut places) in self.places().await? {
+            let there = kept.contains(&(&project, &environment));
+            for place in places.intersection(&taken) {
+                // whoever is there now has what was there
+                let stays = there
+                    && now
+                        .environment(project.as_str(), environment.as_str())
+                        .is_some_and(|e| self.place(e) == *place);
+                if !stays {
+                    self.forget_place(&project, &environment, place).await?;
+                }
+            }
+            places.retain(|place| !taken.contains(place));
+            if !places.is_empty() {
+                all.entry((project, environment)).or_default().places = places;
+            }
+        }
+        Ok(all)
+    }
+
+    /// An environment of which something is where nothing should be.
     async fn without(
         &self,
         now: &Snapshot,
         project: &ProjectName,
         name: &EnvironmentName,
-        services: &[Gone],
+        left: &Left,
     ) -> Result<(), ReconcileError> {
-        let preview = name.as_str().starts_with("pr-");
+        let moved = now.environment(project.as_str(), name.as_str()).is_some();
+        let preview = name.as_str().starts_with("pr-") && !moved;
         let Some(stands) = now.config.projects.get(project).filter(|_| preview) else {
-            return self.hold(now, project, name, services).await;
+            for place in &left.places {
+                self.leave(now, (project, name), place, moved, left).await?;
+            }
+            if left.places.is_empty() {
+                // nothing of it was ever anywhere, or somebody else is there now
+                self.forget_services((project, name), &left.services).await?;
+            }
+            return Ok(());
         };
+        if !self.is_proven_closed(now, project, name) {
+            return Ok(());
+        }
+        let Some(former) = desired::former(stands, &now.environments, name) else { return Ok(()) };
+        for place in &left.places {
+            let environment = Arc::new(self.left_at(former.clone(), place));
+            self.remove_preview(now, &environment, left).await?;
+            self.forget_place(project, name, place).await?;
+        }
+        self.forget_services((project, name), &left.services).await?;
+        Ok(())
+    }
+
+    /// Whether two complete listings lack the pull request of a preview.
+    fn is_proven_closed(&self, now: &Snapshot, project: &ProjectName, name: &EnvironmentName) -> bool {
         let of = |short: &String| {
             let prefix = crate::name::k8s_name(&["pr", &crate::name::k8s_name(&[short], 30)], 60);
             name.as_str().strip_prefix(&prefix).is_some_and(|rest| rest.starts_with('-'))
         };
         if !now.config.absence_is_proven(project) || now.unlisted.iter().any(of) {
-            return Ok(());
+            return false;
         }
-        {
-            let mut absent = self.0.absent.lock().expect("no holder of this lock panics");
-            let first = absent.entry((project.clone(), name.clone())).or_insert(now.at);
-            if *first == now.at {
-                // the second listing is asked for at once
-                drop(absent);
-                self.hint(Hint::Everything);
-                return Ok(());
-            }
+        let mut absent = self.0.absent.lock().expect("no holder of this lock panics");
+        let first = absent.entry((project.clone(), name.clone())).or_insert(now.at);
+        if *first == now.at {
+            // the second listing is asked for at once
+            drop(absent);
+            self.hint(Hint::Everything);
+            return false;
         }
-        let Some(environment) = desired::former(stands, &now.environments, name) else { return Ok(()) };
-        self.remove_preview(now, &Arc::new(environment), services).await
+        true
     }
 
-    /// Holds an environment that left the configuration, until somebody says that it may go.
-    async fn hold(
+    /// Holds what an environment has at a place where it should not be, until somebody says that it may go. The
+    /// namespace stays, with the volumes in it.
+    async fn leave(
         &self,
         now: &Snapshot,
-        project: &ProjectName,
-        name: &EnvironmentName,
-        services: &[Gone],
+        (project, name): (&ProjectName, &EnvironmentName),
+        place: &Place,
+        moved: bool,
+        left: &Left,
     ) -> Result<(), ReconcileError> {
-        let id = Hasher::new("vanished").text(project.as_str()).text(name.as_str()).finish();
-        let proven = now.config.absence_is_proven(project);
-        if proven && self.is_approved(id, now) {
-            return self.remove_vanished(now, project, name, services).await;
-        }
-        let what = if now.config.projects.contains_key(project) { "environment" } else { "project" };
-        let services: Vec<_> = services.iter().map(|(service, _)| service).collect();
-        let reason = format!("the {what} is no longer in the configuration");
-        // what cannot all be read cannot be approved away
-        let plan = proven.then_some(id);
-        let held = json!({"plan": plan, "services": services, "reasons": [reason]}).to_string().into_bytes();
-        let key = format!("{project}/{name}");
-        if self.store().get("held", &key).await?.as_deref() == Some(held.as_slice()) {
-            return Ok(());
-        }
-        self.store().put("held", &key, &held).await?;
-        let way = plan.map(|plan| format!(": `branchline approve {}`", plan.short())).unwrap_or_default();
-        let event = crate::store::NewEvent {
-            project: project.to_string(),
-            environment: Some(name.to_string()),
-            service: None,
-            time: self.0.parts.clock.now(),
-            kind: "held".to_owned(),
-            actor: None,
-            message: format!("The {what} left the configuration; its removal is held and nothing stops{way}"),
+        let former = desired::vanished(project, name, now.config.absence_is_proven(project));
+        let environment = Arc::new(self.left_at(former, place));
+        let Planned { plan, handle, .. } = match self.plan_environment(now, &environment).await {
+            Ok(planned) => planned,
+            Err(error) => {
+                let services = left.services.iter().map(|(service, _)| service.to_string()).collect();
+                self.record_unreachable(&environment, services, &error).await?;
+                return Err(error);
+            }
         };
-        self.store().add_event(event).await?;
-        Ok(())
-    }
-
-    /// Prunes what an environment that left the configuration still has. Its namespace stays, with the volumes in it.
-    async fn remove_vanished(
-        &self,
-        now: &Snapshot,
-        project: &ProjectName,
-        name: &EnvironmentName,
-        services: &[Gone],
-    ) -> Result<(), ReconcileError> {
-        // nothing says any more where it was: on one of the clusters that are known
-        let mut clusters: BTreeMap<String, ClusterType> =
-            now.environments.iter().map(|environment| environment.cluster.clone()).collect();
-        clusters.extend(now.config.clusters.iter().map(|(name, known)| (name.to_string(), known.spec.kind)));
-        if clusters.is_empty() {
-            clusters.insert("embedded".to_owned(), ClusterType::Embedded);
-        }
-        let at = |cluster| Arc::new(desired::vanished(project, name, cluster, self.0.parts.embedded));
-        let environments: Vec<_> = clusters.into_iter().map(at).collect();
-        for environment in &environments {
-            if self.handle(environment).await?.set.units().is_empty() {
-                continue;
+        let part = Part { project: Some(project.as_str()), environment: Some(name.as_str()), service: None };
+        if !plan.units.iter().any(|unit| unit.deletes()) && (moved || !self.0.rollouts.any(&part).await) {
+            if !moved {
+                self.forget_services((project, name), &left.services).await?;
             }
-            let Planned { plan, .. } = self.plan_environment(now, environment).await?;
-            // the word was given for all of it
-            self.let_through(plan.id, now);
-            self.try_attempt(now, environment).await?;
-            return Ok(());
+            self.close_handle(&environment).await;
+            return Ok(self.forget_place(project, name, place).await?);
         }
-        // every cluster was asked, and none has anything of it
-        if let Some(environment) = environments.first() {
-            self.forget_services(environment, services).await?;
+        if !moved {
+            return self.try_attempt(now, &environment).await.map(drop);
         }
-        self.store().remove("held", &format!("{project}/{name}")).await?;
+        // its services run elsewhere, so no rollout of theirs may take this down
+        self.record_held(&environment, &plan).await?;
+        let units = plan.allowed().units;
+        for unit in units.iter().filter(|unit| unit.name != ENVIRONMENT_UNIT && unit.deletes()) {
+            let changes = prune::prune(&handle.set, unit, false).await?;
+            let gone =
+                |change: &&cluster::Change| matches!(change.outcome, Outcome::Pruned | Outcome::Released);
+            changes.changes.iter().filter(gone).for_each(|change| handle.watches.forget(&change.key));
+            if let Some(error) = changes.changes.into_iter().find_map(|change| change.error) {
+                return Err(error.into());
+            }
+            let message =
+                format!("{} was removed from the namespace that the environment has left", unit.name);
+            self.event(&environment, None, "removed", &message).await?;
+            // the next look finds nothing there any more
+            self.hint(Hint::Everything);
+        }
         Ok(())
     }
 
@@ -159,19 +190,18 @@ impl Reconciler {
         &self,
         now: &Snapshot,
         environment: &Arc<Environment>,
-        services: &[Gone],
+        left: &Left,
     ) -> Result<(), ReconcileError> {
         // a namespace that came back with the embedded cluster's own state does not carry our label yet
         let Planned { plan, handle, .. } = self.plan_environment(now, environment).await?;
         if let Some(unit) = plan.unit(ENVIRONMENT_UNIT) {
             cluster::apply::apply(&handle.set, unit, true).await?;
         }
-        for (name, _) in services {
+        for (name, _) in &left.services {
             self.0.rollouts.call_off(&Self::state_key(environment, name)).await;
         }
         let outcome = prune::namespace(&handle.set).await?;
         self.close_handle(environment).await;
-        self.forget_services(environment, services).await?;
         if outcome == Outcome::Pruned {
             let message = "The pull request is closed and its preview was removed";
             self.event(environment, None, "removed", message).await?;
@@ -181,12 +211,13 @@ impl Reconciler {
 
     async fn forget_services(
         &self,
-        environment: &Environment,
+        (project, environment): (&ProjectName, &EnvironmentName),
         services: &[Gone],
     ) -> Result<(), ReconcileError> {
         for (name, record) in services {
             let live = record.row.live_deployment.as_deref().unwrap_or_default();
-            self.forget(environment, name, live).await?;
+            let key = (project.clone(), environment.clone(), name.clone());
+            self.forget(&key, live).await?;
         }
         Ok(())
     }
@@ -208,7 +239,7 @@ impl Reconciler {
         };
         for (key, record) in self.records(is_stray).await? {
             if !self.0.rollouts.runs(&key).await {
-                self.forget_services(environment, &[(key.2, record)]).await?;
+                self.forget_services((&environment.project, &environment.name), &[(key.2, record)]).await?;
             }
         }
         Ok(())

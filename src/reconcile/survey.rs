@@ -10,11 +10,13 @@ use jiff::Timestamp;
 use super::answers::{Answers, Place, Refs};
 use super::basis::Basis;
 use super::head::ConfigHead;
-use super::{Hint, ReconcileError, Reconciler, Snapshot, chain};
+use super::{Hint, POLL, ReconcileError, Reconciler, Snapshot, chain};
 use crate::config::Repository;
 use crate::desired::{self, Inputs, PullRequest};
 use crate::source::{Mirror, RepositoryUrl};
 
+/// How soon a repository is tried again that could not be fetched.
+const FIRST: Duration = Duration::from_secs(2);
 /// How long a preview lasts where its project does not say.
 const EXPIRE: Duration = Duration::from_secs(72 * 3600);
 
@@ -29,6 +31,8 @@ pub(super) struct Memory {
     refs: BTreeMap<String, Arc<Refs>>,
     /// Why a repository could not be fetched the last time.
     failed: BTreeMap<String, String>,
+    /// How long it is before the next try of such a repository.
+    pauses: BTreeMap<String, Duration>,
     pulls: Vec<PullRequest>,
     /// The repositories that the config names, and the config.
     named: Option<(Arc<Repository>, BTreeSet<String>)>,
@@ -39,6 +43,23 @@ pub(super) struct Memory {
     desired: desired::Memory,
     /// Heads that are remembered, by repository, revision and way.
     pub(super) heads: Arc<BTreeSet<super::seen::Head>>,
+}
+
+impl Memory {
+    /// Notes that a repository could not be fetched, and says when to try it again: after a pause that doubles, until
+    /// the poll is as soon.
+    fn not_fetched(&mut self, key: &str, why: String) -> Option<Duration> {
+        let pause = self.pauses.entry(key.to_owned()).or_insert(FIRST);
+        let next = *pause;
+        *pause = (next * 2).min(POLL);
+        self.failed.insert(key.to_owned(), why);
+        (next < POLL).then_some(next)
+    }
+
+    fn fetched(&mut self, key: &str) {
+        self.failed.remove(key);
+        self.pauses.remove(key);
+    }
 }
 
 /// The mirror of every repository that the config names, or why it can have none.
@@ -175,12 +196,14 @@ impl Reconciler {
         match fetched {
             Ok(()) => {
                 memory.fetched = true;
-                memory.failed.remove(key);
+                memory.fetched(key);
             }
             Err(why) => {
                 tracing::warn!(repository = %key, error = %why, "The config repository could not be fetched; what runs goes on.");
                 self.ask_again_where(key);
-                memory.failed.insert(key.to_owned(), why);
+                if let Some(pause) = memory.not_fetched(key, why) {
+                    self.hint_after(pause, Hint::Repository(source.url.clone()));
+                }
             }
         }
         mirror
@@ -285,7 +308,7 @@ impl Reconciler {
         for (key, refs, mirror) in futures::future::join_all(fetches).await {
             match refs {
                 Ok(refs) => {
-                    memory.failed.remove(key);
+                    memory.fetched(key);
                     if memory.refs.get(key).is_none_or(|known| **known != refs) {
                         memory.refs.insert(key.to_owned(), Arc::new(refs));
                     }
@@ -294,7 +317,9 @@ impl Reconciler {
                     let why = chain(&error);
                     self.ask_again_where(key);
                     tracing::warn!(repository = %key, error = %why, "A repository could not be fetched; what runs goes on.");
-                    memory.failed.insert(key.to_owned(), why);
+                    if let Some(pause) = memory.not_fetched(key, why) {
+                        self.hint_after(pause, Hint::Repository(mirror.url().clone()));
+                    }
                     // what an earlier process fetched is still known
                     if !memory.refs.contains_key(key)
                         && let Ok(refs) = Refs::of(mirror).await

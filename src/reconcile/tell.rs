@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
-use self::standing::Standing;
+use self::standing::{Standing, of_held};
 use super::judge::{Aim, Judged};
 use super::{Reconciler, Snapshot, chain};
 use crate::github::{want_check, want_note};
@@ -281,7 +281,9 @@ impl Reconciler {
                 outcome.left.push(Left { service, why: Why::Removed });
             }
         }
-        for held in self.held(revision, outcome.updated).await? {
+        let (waiting, under_way) = self.waiting_removals(snapshot).await?;
+        outcome.waits |= under_way;
+        for held in waiting.iter().flat_map(|held| of_held(held, revision, outcome.updated)) {
             services.entry(held.path()).or_insert(held);
         }
         Ok(())

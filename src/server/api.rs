@@ -1,5 +1,6 @@
 //! The part of the API that the command line and the pages need: what runs, why, logs, and the verbs that change it.
 
+mod projects;
 mod read;
 mod write;
 
@@ -11,7 +12,7 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
-pub(super) use self::read::{is_broken, word as project_status};
+pub(super) use self::projects::{HELD, is_broken, names as project_names, status as project_status};
 use super::{Problem, ServerState};
 use crate::reconcile::Reconciler;
 use crate::store::StoreError;
@@ -53,10 +54,10 @@ fn reads(state: &ServerState, reconciler: &Reconciler) -> BoxedFilter<(Response,
         .and(warp::query::<read::StatusQuery>())
         .and(with(reconciler))
         .then(|query: read::StatusQuery, r| async move { reply(read::status(&r, &query).await) });
-    let projects = warp::path!("api" / "v1" / "projects")
+    let all = warp::path!("api" / "v1" / "projects")
         .and(warp::get())
         .and(with(reconciler))
-        .then(|r| async move { reply(read::projects(&r).await) });
+        .then(|r| async move { reply(projects::list(&r).await) });
     let plan = warp::path!("api" / "v1" / "projects" / String / "environments" / String / "plan")
         .and(warp::get())
         .and(with(reconciler))
@@ -98,16 +99,17 @@ fn reads(state: &ServerState, reconciler: &Reconciler) -> BoxedFilter<(Response,
         .and(warp::query::<LogQuery>())
         .and(with(reconciler))
         .then(|id: String, query: LogQuery, r| async move { reply(read::logs(&r, &id, query.from).await) });
-    let first = status.or(projects).unify().or(plan).unify().or(pods).unify().boxed();
+    let first = status.or(all).unify().or(plan).unify().or(pods).unify().boxed();
     let second = why.or(deployments).unify().or(deployment).unify().or(logs).unify().boxed();
     first.or(second).unify().boxed()
 }
 
 fn writes(state: &ServerState, reconciler: &Reconciler) -> BoxedFilter<(Response,)> {
-    let verbs: [(&'static str, write::Verb); 5] = [
+    let verbs: [(&'static str, write::Verb); 6] = [
         ("sync", write::Verb::Sync),
         ("promotions", write::Verb::Promote),
         ("rollbacks", write::Verb::RollBack),
+        ("resumptions", write::Verb::Resume),
         ("deployments", write::Verb::Deploy),
         ("approvals", write::Verb::Approve),
     ];

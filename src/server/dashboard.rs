@@ -20,14 +20,16 @@ mod time;
 use std::sync::Arc;
 
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use warp::filters::BoxedFilter;
+use warp::filters::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use self::assets::Assets;
+use super::api::{project_names, project_status};
 use super::{Problem, ServerState};
 use crate::clock::Clock;
 use crate::reconcile::{Reconciler, Snapshot, chain};
@@ -168,11 +170,27 @@ pub fn routes(state: &ServerState, reconciler: &Reconciler) -> BoxedFilter<(Resp
     let log = warp::path!("deployments" / String / "log.txt")
         .and(warp::get())
         .and(warp::query::<deployment::Range>())
-        .and(with)
+        .and(with.clone())
         .then(|id: String, range, d: Dashboard| async move { deployment::text(&d, &id, &range).await });
     let pages =
         projects.or(project).unify().or(service).unify().or(deployment).unify().or(log).unify().boxed();
-    pages.or(files).unify().or(live::routes(state)).unify().boxed()
+    let lost = warp::get().and(warp::path::full()).and(warp::header::headers_cloned()).and(with).and_then(
+        |path: FullPath, headers: HeaderMap, d: Dashboard| async move {
+            if !is_for_a_page(path.as_str(), &headers) {
+                return Err(warp::reject::not_found());
+            }
+            let missing = PageError::Missing(format!("There is no page at `{}`.", path.as_str()));
+            Ok(d.reply(Err(missing)).await)
+        },
+    );
+    pages.or(files).unify().or(live::routes(state)).unify().or(lost).unify().boxed()
+}
+
+/// Whether a browser asks, and for nothing that programs ask for.
+fn is_for_a_page(path: &str, headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let for_programs = ["/api/", "/webhooks/", "/schemas/", "/assets/"];
+    accept.contains("text/html") && !for_programs.iter().any(|prefix| path.starts_with(prefix))
 }
 
 /// The last part of an address, where there is one.
@@ -224,11 +242,12 @@ impl Dashboard {
         let (now, snapshot) = (self.now(), self.snapshot());
         // a page that says why there is none has a frame too
         let rows = self.store().services(None, None).await.unwrap_or_default();
-        let names = projects::names(snapshot.config.projects.keys(), &rows);
-        let sidebar = names.into_iter().map(|name| {
+        let held = self.reconciler().held().await.unwrap_or_default();
+        let sidebar = project_names(&snapshot, &held, &rows).into_iter().map(|name| {
             let mine: Vec<_> = rows.iter().filter(|row| row.project == name).collect();
+            let status = project_status(&snapshot, &held, name, &mine);
             json!({"name": name, "href": link::project(name), "current": page.project.as_deref() == Some(name),
-                "badge": badge::of_project(super::api::project_status(&mine))})
+                "badge": badge::of_project(status)})
         });
         values["frame"] = json!({
             "title": page.title,

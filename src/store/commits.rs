@@ -99,6 +99,15 @@ impl Store {
         .await
     }
 
+    /// Opens a commit again: there will be another word on it.
+    ///
+    /// # Errors
+    /// The store itself fails.
+    pub async fn open_commit(&self, repo: &str, revision: &str, now: Timestamp) -> Result<(), StoreError> {
+        let key = (repo.to_owned(), revision.to_owned());
+        self.write("opening a commit again", move |c| Box::pin(async move { open(c, &key, now).await })).await
+    }
+
     /// The last word on a commit, for those of its ways in `rows` that have not been opened again since they were read.
     ///
     /// # Errors

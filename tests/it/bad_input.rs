@@ -9,7 +9,9 @@
 //! | links that leave the tree (in the config: any), submodules, `..` in trees | `git` | `source` |
 //! | a repository that is unreachable, emptied or force-pushed, a branch that is gone, also across a restart | `git` | `tests/it/source.rs` |
 //! | a build that hangs or never stops printing; a process that ends, never becomes ready or ignores SIGTERM | `process` | `tests/it/build.rs`, `embedded_process.rs` |
+//! | a full disk, also by what nothing runs any more | `disk` | `tests/it/store.rs`, `build.rs` |
 
 mod config;
+mod disk;
 mod git;
 mod process;

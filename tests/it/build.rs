@@ -11,6 +11,7 @@ use branchline::build::{
 use branchline::name::Revision;
 use branchline::secret::Redactor;
 use branchline::source::{Mirror, SourceError};
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -146,7 +147,7 @@ async fn a_tree_is_built_in_a_folder_with_an_environment_of_its_own() {
     assert!(!built.reused);
     let folder = shop.folder(&built);
     assert_eq!(std::fs::read_to_string(folder.join("out.txt")).expect("made"), "hello\n");
-    assert_eq!(log[0], format!("Unpacked 1 files of {} at {}.", shop.mirror.url(), revision.short()));
+    assert_eq!(log[0], format!("Unpacked 1 file of {} at {}.", shop.mirror.url(), revision.short()));
     assert!(log.contains(&"oops".to_owned()));
     let variables: BTreeSet<&str> = log
         .iter()
@@ -331,6 +332,9 @@ async fn b6_a_command_that_fills_the_disk_is_stopped() {
     let (result, _) = shop.build(&revision, &recipe("head -c 3000000 /dev/zero > big; sleep 100")).await;
     let error = result.expect_err("too large");
     assert!(matches!(error, BuildError::TooManyFiles { .. }), "{error:?}");
+    let of_home = recipe("head -c 3000000 /dev/zero > $TMPDIR/big; sleep 100");
+    let error = shop.build(&revision, &of_home).await.0.expect_err("too large");
+    assert!(matches!(error, BuildError::TooManyFiles { .. }), "{error:?}");
     let (result, _) = shop.build(&revision, &recipe("cp a /dev/full")).await;
     let error = result.expect_err("full");
     assert!(error.to_string().ends_with("hint: the disk is full"), "{error} {:?}", error.tail());
@@ -392,7 +396,7 @@ async fn b4_secrets_are_hidden_in_the_log_and_in_the_error() {
 }
 
 #[tokio::test]
-async fn folders_that_nobody_uses_are_removed_by_an_explicit_call() {
+async fn old_folders_that_nobody_uses_are_removed_by_an_explicit_call() {
     let shop = Shop::new();
     let revision = shop.push("app/a", "1").await;
     let used =
@@ -405,8 +409,11 @@ async fn folders_that_nobody_uses_are_removed_by_an_explicit_call() {
     let running =
         shop.start(&revision, &recipe(&format!("echo $$ > {}; sleep 1000", shop.path("pid").display())));
     shop.wait_for("pid").await;
-    let removed = shop.builder.collect(&[key(&used)].into()).await.expect("collected");
-    assert_eq!(removed, [key(&unused)]);
+    let in_use = [key(&used)].into();
+    let collect = |before| shop.builder.collect(&in_use, before);
+    let now = Timestamp::now();
+    assert_eq!(collect(now - Duration::from_hours(1)).await.expect("collected"), []);
+    assert_eq!(collect(now + Duration::from_hours(1)).await.expect("collected"), [key(&unused)]);
     assert!(shop.builder.folder(&key(&used)).is_some());
     running.cancel.cancel();
     assert!(matches!(running.end().await.0, Err(BuildError::Cancelled)));

@@ -141,6 +141,15 @@ async fn an_image_that_is_not_there_yet_is_waited_for(node: &Node) {
     let why = node.run(&["why", &revision]);
     assert!(why.contains("waiting at Image") && why.contains(&image), "{why}");
     assert_eq!(node.page(STAGING, "web").await, "second", "the old version keeps running");
+    let api = node.deployments(STAGING);
+    let before = api.get("web").await.unwrap().metadata.uid;
+    api.delete("web", &DeleteParams::default()).await.unwrap();
+    until("what runs is healed meanwhile", async || {
+        api.get_opt("web").await.unwrap().is_some_and(|made| made.metadata.uid != before)
+    })
+    .await;
+    until("it serves again", async || node.page(STAGING, "web").await == "second").await;
+    assert!(node.service(STAGING, "web")["message"].as_str().unwrap().contains(&image), "and it still waits");
     node.images.push("web", &revision, &[("PAGE", "third")]).await;
     is_live(node, STAGING, &revision, "third").await;
     let message = node.service(STAGING, "web")["message"].clone();

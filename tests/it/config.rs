@@ -161,6 +161,20 @@ fn every_mistake_of_a_file_is_named_with_its_place_and_the_way_out() {
 }
 
 #[test]
+fn the_field_that_was_probably_meant_begins_as_what_was_typed() {
+    let repository = service(
+        "  typ: web\n  source: {repository: acme/shop}\n  command: [npm, start]\n  env: {}\n  replica: 2\n",
+    );
+    for meant in ["type", "repo", "replicas"] {
+        assert!(
+            problems(&repository).contains(&format!("did you mean {meant}?")),
+            "{}",
+            problems(&repository)
+        );
+    }
+}
+
+#[test]
 fn a_broken_service_takes_down_only_itself() {
     let repository = with(
         "projects/shop/services/blog.yaml",

@@ -287,6 +287,37 @@ async fn services_show_in_the_words_of_the_one_table() {
 }
 
 #[tokio::test]
+async fn a_browser_that_is_lost_gets_a_page_and_a_program_a_problem() {
+    let world = World::new().await;
+    let ask = async |path: &str, accept: &str| {
+        let request = world.client.get(format!("http://{}{path}", world.address)).header("accept", accept);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 404, "{path}");
+        answer.headers()["content-type"].to_str().unwrap().to_owned()
+    };
+    let browser = "text/html,application/xhtml+xml,*/*;q=0.8";
+    assert_eq!(ask("/nope", browser).await, "text/html; charset=utf-8");
+    assert_eq!(ask("/nope", "*/*").await, "application/problem+json");
+    assert_eq!(ask("/api/v1/nope", browser).await, "application/problem+json");
+}
+
+#[tokio::test]
+async fn a_project_that_left_the_configuration_is_held_and_not_well() {
+    let world = World::new().await;
+    world.service("api", "live", "Live", json!({"kind": "web"})).await;
+    let held = json!({
+        "project": "shop", "environment": "staging", "cluster": "embedded", "namespace": "shop-staging",
+        "plan": null, "services": ["api"], "reasons": ["the project is no longer in the configuration"], "text": "- api",
+    });
+    world.store.put("held", "shop/staging/embedded/shop-staging", held.to_string().as_bytes()).await.unwrap();
+    for path in ["/", "/projects/shop"] {
+        let page = world.page(path).await;
+        assert!(page.contains("</span> Held</span>") && !page.contains("Active"), "{path}: {page}");
+    }
+    assert!(world.page("/").await.contains("its removal is held"));
+}
+
+#[tokio::test]
 async fn files_are_kept_for_good_under_the_name_of_their_content() {
     let world = World::new().await;
     let page = world.page("/").await;

@@ -26,7 +26,7 @@ async fn commits_go_live_and_mistakes_do_not() {
     drift::is_healed(&demo).await;
     drift::is_healed_while_a_rollout_waits(&demo).await;
     drift::is_healed_where_a_namespace_was_deleted(&demo).await;
-    demo.end();
+    a_word_that_was_given_outlives_the_process(demo).await.end();
 }
 
 async fn wrong_addresses_are_told_from_wrong_methods(demo: &Demo) {
@@ -129,6 +129,51 @@ async fn an_emptied_config_stops_nothing(demo: &Demo) {
 
 async fn an_environment_goes_once_somebody_says_so(demo: &Demo) {
     let file = "projects/shop/environments/extra/environment.yaml";
+    let at = |namespace: &str| {
+        let kind = "apiVersion: branchline.dev/v1\nkind: Environment\nmetadata: {name: extra}";
+        format!("{kind}\nspec: {{follow: branch{namespace}}}\n")
+    };
+    demo.push("config", file, &at(""));
+    until("it serves", async || demo.get("web-shop-extra").await.0 == 200).await;
+    until("all is live", async || demo.status()["busy"] == false).await;
+    let all = deployed(demo, "shop-extra").await;
+    assert!(all > 0);
+    demo.push("config", file, &at(", namespace: elsewhere"));
+    let reason = removal_is_held(demo).await;
+    assert_eq!(reason, "the environment is in another namespace now");
+    until("it is made elsewhere", async || deployed(demo, "elsewhere").await == all).await;
+    assert_eq!(deployed(demo, "shop-extra").await, all, "nothing stops");
+    approve(demo);
+    until("it is in one place", async || deployed(demo, "shop-extra").await == 0).await;
+    until("nothing is held", async || demo.status()["held"] == json!([])).await;
+    assert_eq!(demo.service("extra", "web")["state"], "live");
+    until("it serves from there", async || demo.get("web-shop-extra").await.0 == 200).await;
+    demo.git("config", &["rm", "--quiet", file]);
+    demo.git("config", &["commit", "--quiet", "--message", "no extra"]);
+    demo.git("config", &["push", "--quiet"]);
+    let reason = removal_is_held(demo).await;
+    assert_eq!(reason, "the environment is no longer in the configuration");
+    assert_eq!(demo.get("web-shop-extra").await.0, 200, "nothing stops");
+    approve(demo);
+    until("its records are gone", async || {
+        let status = demo.status();
+        let mut rows = status["services"].as_array().unwrap().iter();
+        status["held"] == json!([]) && rows.all(|row| row["environment"] != "extra")
+    })
+    .await;
+    assert_ne!(demo.get("web-shop-extra").await.0, 200);
+    assert_eq!(deployed(demo, "elsewhere").await, 0);
+    let revision = demo.git("config", &["rev-parse", "HEAD"]);
+    until("its commit no longer waits for anybody", async || {
+        let note = demo.note("config", revision.trim());
+        note.contains("emoved") && !note.contains("approv")
+    })
+    .await;
+    assert_eq!(demo.get("web-shop-staging").await.0, 200);
+}
+
+async fn a_word_that_was_given_outlives_the_process(demo: Demo) -> Demo {
+    let file = "projects/shop/environments/extra/environment.yaml";
     let extra =
         "apiVersion: branchline.dev/v1\nkind: Environment\nmetadata: {name: extra}\nspec: {follow: branch}\n";
     demo.push("config", file, extra);
@@ -137,28 +182,33 @@ async fn an_environment_goes_once_somebody_says_so(demo: &Demo) {
     demo.git("config", &["rm", "--quiet", file]);
     demo.git("config", &["commit", "--quiet", "--message", "no extra"]);
     demo.git("config", &["push", "--quiet"]);
+    removal_is_held(&demo).await;
+    approve(&demo);
+    let demo = Demo::start(&demo.kill());
+    until("it is gone", async || {
+        demo.status()["held"] == json!([]) && deployed(&demo, "shop-extra").await == 0
+    })
+    .await;
+    demo
+}
+
+/// Waits until the removal of what `extra` was is held, and gives the reasons.
+async fn removal_is_held(demo: &Demo) -> String {
     until("its removal is held", async || demo.status()["held"][0]["environment"] == "extra").await;
-    assert_eq!(demo.get("web-shop-extra").await.0, 200, "nothing stops");
+    let status = demo.status();
+    let reasons = status["held"][0]["reasons"].as_array().unwrap().iter();
+    reasons.filter_map(|reason| reason.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn approve(demo: &Demo) {
     let plan = demo.status()["held"][0]["plan"].as_str().unwrap().to_owned();
     let (said, well) = demo.run(&["approve", &plan[..12]]);
     assert!(well, "{said}");
-    until("its records are gone", async || {
-        let status = demo.status();
-        let mut rows = status["services"].as_array().unwrap().iter();
-        status["held"] == json!([]) && rows.all(|row| row["environment"] != "extra")
-    })
-    .await;
-    assert_ne!(demo.get("web-shop-extra").await.0, 200);
-    assert!(
-        drift::deployments(demo, "shop-extra")
-            .await
-            .list(&ListParams::default())
-            .await
-            .unwrap()
-            .items
-            .is_empty()
-    );
-    assert_eq!(demo.get("web-shop-staging").await.0, 200);
+}
+
+/// How many Deployments a namespace has.
+async fn deployed(demo: &Demo, namespace: &str) -> usize {
+    drift::deployments(demo, namespace).await.list(&ListParams::default()).await.unwrap().items.len()
 }
 
 async fn releases_are_commits(demo: &Demo) {
@@ -176,8 +226,33 @@ async fn releases_are_commits(demo: &Demo) {
     until("the rollback is recorded", async || demo.status()["busy"] == false).await;
     let (said, well) = demo.run(&["rollback", "web", "--environment", "production"]);
     assert!(!well && said.contains("no earlier release"), "what was rolled back from stays away: {said}");
+    let newest = demo.git("web", &["rev-parse", "HEAD"]);
+    let (said, well) = demo.run(&["deploy", "web", "--environment", "production"]);
+    assert!(well && said.starts_with("Committed "), "{said}");
+    until("the newest is served", async || demo.get("web-shop-production").await.1 == page).await;
+    let (said, well) = demo.run(&["promote", "web", "--from", "staging", "--to", "production"]);
+    assert!(well, "{said}");
+    let (said, well) = demo.run(&["promote", "web", "--from", "staging", "--to", "production"]);
+    assert!(well && said.starts_with("Nothing changed: "), "{said}");
+    until("it has settled", async || demo.status()["busy"] == false).await;
+    let (said, well) = demo.run(&["rollback", "web", "--environment", "staging"]);
+    assert!(well, "{said}");
+    until("it is held, and says how to go on", async || {
+        let row = demo.service("staging", "web");
+        row["message"].as_str().is_some_and(|message| message.contains("branchline resume web -e staging"))
+    })
+    .await;
+    let (said, well) = demo.run(&["resume", "web", "--environment", "staging"]);
+    assert!(well, "{said}");
+    until("it follows its branch again", async || {
+        demo.service("staging", "web")["revision"].as_str() == Some(newest.trim())
+    })
+    .await;
+    let (said, well) = demo.run(&["resume", "web", "--environment", "staging"]);
+    assert!(!well && said.contains("it follows its branch"), "{said}");
+    until("it has settled", async || demo.status()["busy"] == false).await;
     demo.git("config", &["pull", "--quiet", "--ff-only"]);
-    let changes = ["log", "-2", "--format=%s", "--", "projects/shop/environments/production/releases.yaml"];
+    let changes = ["log", "-8", "--format=%s", "--", "projects/shop/environments/production/releases.yaml"];
     let log = demo.git("config", &changes);
     assert!(log.contains("web from staging to production") && log.contains("back to"), "{log}");
 }

@@ -18,6 +18,9 @@ const LOOK: Duration = Duration::from_millis(300);
 fn committed(target: &Target, client: &Client, commit: &Value) -> Exit {
     let people = |_| {
         let (revision, path) = (short(text(commit, "revision")), text(commit, "path"));
+        if commit["changed"] == false {
+            return format!("Nothing changed: {path} on {} says so already.\n", client.server);
+        }
         format!("Committed {revision} in {path} on {}\n", client.server)
     };
     answer(target.output.format, commit, people, || vec![text(commit, "revision").to_owned()]);
@@ -84,7 +87,7 @@ pub(in crate::cli) struct Promote {
 impl Promote {
     pub(in crate::cli) async fn run(self) -> anyhow::Result<Exit> {
         let client = Client::new(&self.target)?;
-        let project = client.wanted_project()?.to_owned();
+        let project = client.wanted_project().await?.to_owned();
         let to = meant(&client, self.to, self.yes, "Promote to").await?;
         let body = json!({"project": project, "from": self.from, "to": to, "services": self.services});
         Ok(committed(&self.target, &client, &client.post("/api/v1/promotions", body).await?))
@@ -111,7 +114,7 @@ pub(in crate::cli) struct Rollback {
 impl Rollback {
     pub(in crate::cli) async fn run(self) -> anyhow::Result<Exit> {
         let client = Client::new(&self.target)?;
-        let project = client.wanted_project()?.to_owned();
+        let project = client.wanted_project().await?.to_owned();
         let environment = meant(&client, self.environment, self.yes, "Roll back in").await?;
         let to = match &self.to {
             Some(digits) => Some(deployed(&client, &project, &environment, &self.service, digits).await?),
@@ -119,6 +122,30 @@ impl Rollback {
         };
         let body = json!({"project": project, "environment": environment, "service": self.service, "to": to});
         Ok(committed(&self.target, &client, &client.post("/api/v1/rollbacks", body).await?))
+    }
+}
+
+#[derive(clap::Args)]
+pub(in crate::cli) struct Resume {
+    /// The service
+    service: String,
+    /// The environment; without it production, after a question on a terminal
+    #[arg(short, long, value_name = "ENV")]
+    environment: Option<String>,
+    /// Asks nothing
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Resume {
+    pub(in crate::cli) async fn run(self) -> anyhow::Result<Exit> {
+        let client = Client::new(&self.target)?;
+        let project = client.wanted_project().await?.to_owned();
+        let environment = meant(&client, self.environment, self.yes, "Resume in").await?;
+        let body = json!({"project": project, "environment": environment, "service": self.service});
+        Ok(committed(&self.target, &client, &client.post("/api/v1/resumptions", body).await?))
     }
 }
 
@@ -183,9 +210,9 @@ pub(in crate::cli) struct Deploy {
 impl Deploy {
     pub(in crate::cli) async fn run(self) -> anyhow::Result<Exit> {
         let client = Client::new(&self.target)?;
-        let project = client.wanted_project()?.to_owned();
+        let project = client.wanted_project().await?.to_owned();
         let environment = meant(&client, self.environment, self.yes, "Deploy in").await?;
-        let reference = self.reference.map(|name| resolved(&name).unwrap_or(name));
+        let reference = self.reference.as_deref().map(revision).transpose()?;
         let body = json!({"project": project, "environment": environment, "service": self.service, "revision": reference});
         let value = client.post("/api/v1/deployments", body).await?;
         if value["revision"].is_string() {
@@ -199,6 +226,15 @@ impl Deploy {
             Ok(Exit::Ok)
         }
     }
+}
+
+/// The 40 digits that `--ref` means.
+fn revision(name: &str) -> anyhow::Result<String> {
+    let whole = || (name.len() == 40 && is_hex(name)).then(|| name.to_lowercase());
+    resolved(name).or_else(whole).ok_or_else(|| {
+        let hint = "give all 40 digits, or a name that the repository of this folder knows";
+        ends(Exit::Usage, format!("`{name}` is no revision; hint: {hint}"))
+    })
 }
 
 /// Waits until nothing of what was asked for moves any more, and says whether all of it is well.
@@ -225,16 +261,34 @@ async fn settled(
             let problem = plain(text(row, "problem"));
             return Err(ends(Exit::Failed, format!("{}: {problem}", text(row, "service"))));
         }
+        if let Some(trouble) = trouble(&status, environment, service.is_some()) {
+            return Err(ends(Exit::Failed, format!("what is live may not be the newest: {trouble}")));
+        }
         // a removal that is held is no matter of one service that was named
         if let Some(held) = list(&status, "held").first().filter(|_| service.is_none()) {
-            let plan = text(held, "plan").get(..8).unwrap_or_default();
-            let message = format!(
-                "a removal in {environment} is held; hint: `branchline approve {plan}`, after a look at `branchline plan`"
-            );
+            let way = match text(held, "plan").get(..8) {
+                Some(plan) => format!("`branchline approve {plan}`, after a look at `branchline plan`"),
+                None => "`branchline status` says what is in the way".to_owned(),
+            };
+            let message = format!("a removal in {environment} is held; hint: {way}");
             return Err(ends(Exit::Held, message));
         }
         return Ok(Exit::Ok);
     }
     let message = "it took longer than 10 minutes; hint: `branchline status` shows how it goes on";
     Err(ends(Exit::Timeout, message))
+}
+
+/// What keeps Git from being followed: in general or, unless one service was named, in the files of an environment.
+fn trouble(status: &Value, environment: &str, of_one_service: bool) -> Option<String> {
+    if let Some(trouble) = status["trouble"].as_str() {
+        return Some(plain(trouble).replace("\n  hint: ", "; hint: "));
+    }
+    let mine = |problem: &&Value| {
+        let place = text(problem, "place");
+        !place.contains("/environments/") || place.contains(&format!("/environments/{environment}/"))
+    };
+    let problem = list(status, "problems").iter().find(mine).filter(|_| !of_one_service)?;
+    let hint = problem["hint"].as_str().map(|hint| format!("; hint: {hint}")).unwrap_or_default();
+    Some(plain(&format!("{}: {}{hint}", text(problem, "place"), text(problem, "message"))))
 }

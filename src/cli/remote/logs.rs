@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{list, text};
 use crate::cli::Target;
 use crate::cli::client::{Client, part};
-use crate::cli::output::{Exit, Format, ends, plain, print, print_value};
+use crate::cli::output::{Exit, Format, ends, plain, print, print_value, say};
 
 /// How often the log of a deployment is asked for more.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -27,7 +27,7 @@ pub(in crate::cli) struct Logs {
     #[arg(long, value_name = "N", requires = "environment")]
     tail: Option<u32>,
     /// Only lines of the pod that are not older than this, such as 10m
-    #[arg(long, value_name = "TIME", requires = "environment")]
+    #[arg(long, value_name = "TIME", requires = "environment", value_parser = length_of_time)]
     since: Option<humantime::Duration>,
     /// The container of the pod before its last restart
     #[arg(long, requires = "environment")]
@@ -60,7 +60,7 @@ impl Logs {
         if let Some(since) = self.since {
             query += &format!("&since={}", since.as_secs().max(1));
         }
-        let project = part(client.wanted_project()?);
+        let project = part(client.wanted_project().await?);
         let (environment, service) = (part(environment), part(&self.what));
         let path =
             format!("/api/v1/projects/{project}/environments/{environment}/services/{service}/logs{query}");
@@ -77,6 +77,9 @@ impl Logs {
         let mut logs = client.get(&path).await?;
         let wanted = |line: &Value| line.as_str().is_some_and(|line| self.wants(line));
         logs["lines"] = list(&logs, "lines").iter().filter(|line| wanted(line)).cloned().collect();
+        if list(&logs, "lines").is_empty() {
+            self.nothing("a static site writes none, and a cron job only once it has run");
+        }
         match self.target.output.format {
             Format::Json | Format::Yaml => print_value(&logs, self.target.output.format),
             _ => list(&logs, "lines")
@@ -85,6 +88,14 @@ impl Logs {
                 .for_each(|line| print(&(plain(line) + "\n"))),
         }
         Ok(Exit::Ok)
+    }
+
+    /// Says that there is no line to show, and why that may be.
+    fn nothing(&self, why: &str) {
+        match &self.grep {
+            Some(wanted) => say(&format!("No line of `{}` contains `{wanted}`.", self.what)),
+            None => say(&format!("There is no line of `{}`: {why}.", self.what)),
+        }
     }
 
     /// A line that comes by itself: as it is, or as a document of its own.
@@ -97,13 +108,14 @@ impl Logs {
     }
 
     async fn of_deployment(&self, client: &Client) -> anyhow::Result<Exit> {
-        let (mut next, mut all) = (0, Vec::new());
+        let (mut next, mut all, mut shown) = (0, Vec::new(), false);
         let whole = !self.follow && matches!(self.target.output.format, Format::Json | Format::Yaml);
         loop {
             let path = format!("/api/v1/deployments/{}/logs?from={next}", part(&self.what));
             let logs = client.get(&path).await.map_err(|error| hinted(error, &self.what))?;
             let lines = list(&logs, "lines");
             for line in lines.iter().filter(|line| self.wants(text(line, "line"))) {
+                shown = true;
                 if whole {
                     all.push(line.clone());
                 } else {
@@ -116,6 +128,9 @@ impl Logs {
             }
             let ended = logs["ended"].as_bool() == Some(true);
             if ended || !self.follow {
+                if !shown {
+                    self.nothing("it has written none so far");
+                }
                 if whole {
                     let value = json!({"lines": all, "state": logs["state"], "ended": ended});
                     print_value(&value, self.target.output.format);
@@ -128,6 +143,11 @@ impl Logs {
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// What `--since` takes, in words for whoever gives something else.
+fn length_of_time(text: &str) -> Result<humantime::Duration, &'static str> {
+    text.parse().map_err(|_| "it takes a length of time such as 30s, 10m or 2h")
 }
 
 /// Whoever names a service without its environment is told.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{is_hex, list, resolved, short, text};
+use super::{is_hex, list, resolved, seconds, short, text};
 use crate::cli::Target;
 use crate::cli::client::{Client, part};
 use crate::cli::output::{Exit, answer, ends, table};
@@ -56,15 +56,22 @@ fn screen(status: &Value, wide: bool) -> String {
         head.remove(0);
         fields.remove(0);
     }
-    head.extend(if wide { vec!["KIND", "DEPLOYMENT", "UPDATED", "URL", ""] } else { vec!["URL", ""] });
+    head.extend(if wide { vec!["KIND", "DEPLOYMENT", "UPDATED", "URL"] } else { vec!["URL"] });
+    // most of the time there is nothing to say
+    let messages = services.iter().any(|row| !more(row).is_empty());
+    head.extend(messages.then_some("MESSAGE"));
     let row = |row: &Value| {
-        let mut cells: Vec<String> = fields.iter().map(|field| text(row, field).to_owned()).collect();
+        let cell = |field: &&str| if *field == "state" { state(row) } else { text(row, field).to_owned() };
+        let mut cells: Vec<String> = fields.iter().map(cell).collect();
         cells.push(short(text(row, "revision")).to_owned());
         if wide {
-            cells.extend(["kind", "deployment", "updated"].map(|field| text(row, field).to_owned()));
+            cells.push(text(row, "kind").to_owned());
+            let moving = &row["moving"];
+            cells.push(text(if moving.is_object() { moving } else { row }, "deployment").to_owned());
+            cells.push(seconds(text(row, "updated")));
         }
         cells.push(text(row, "url").to_owned());
-        cells.push(more(row));
+        cells.extend(messages.then(|| more(row)));
         cells
     };
     if services.is_empty() {
@@ -76,12 +83,26 @@ fn screen(status: &Value, wide: bool) -> String {
         let services: Vec<_> = list(held, "services").iter().filter_map(Value::as_str).collect();
         let go_on = match text(held, "plan").get(..12) {
             Some(plan) => format!("`branchline approve {plan}` lets it go ahead."),
-            None => "Nothing stops; put its configuration back to go on.".to_owned(),
+            None => "Nothing stops until that is put right.".to_owned(),
         };
         let environment = text(held, "environment");
-        out += &format!("\nHeld in {environment}: the removal of {}. {go_on}\n", services.join(", "));
+        let reasons: Vec<_> = list(held, "reasons").iter().filter_map(Value::as_str).collect();
+        let (services, reasons) = (services.join(", "), reasons.join(", and "));
+        out += &format!("\nHeld in {environment}: the removal of {services}, since {reasons}. {go_on}\n");
     }
     out
+}
+
+/// How it is, and what goes on.
+fn state(row: &Value) -> String {
+    let state = text(row, "state");
+    let moving = match text(&row["moving"], "state") {
+        "" => return state.to_owned(),
+        "rollingOut" => "rolling out",
+        "awaitingApproval" => "awaiting approval",
+        other => other,
+    };
+    if state == "pending" { moving.to_owned() } else { format!("{state}, {moving}") }
 }
 
 /// What its message says beyond state and revision.
@@ -151,6 +172,7 @@ impl Projects {
                 cells
             };
             match projects {
+                [] if answered["trouble"].is_string() => format!("! {}\n", text(&answered, "trouble")),
                 [] => "There is no project yet.\n".to_owned(),
                 projects => table(&head, &projects.iter().map(row).collect::<Vec<_>>()),
             }
@@ -196,7 +218,7 @@ impl Why {
             let mut out = String::new();
             let of_commits = commits.iter().map(|row| (row, text(row, "repo").to_owned()));
             for (row, what) in of_commits.chain(rows.iter().map(|row| (row, place(row)))) {
-                let time = if wide { format!(" {}", text(row, "time")) } else { String::new() };
+                let time = if wide { format!(" {}", seconds(text(row, "time"))) } else { String::new() };
                 let revision = short(text(row, "revision"));
                 out += &format!("{revision}{time} {what}: {}\n", text(row, "verdict"));
                 for line in text(row, "detail").lines() {
@@ -226,7 +248,7 @@ pub(in crate::cli) struct PlanVerb {
 impl PlanVerb {
     pub(in crate::cli) async fn run(self) -> anyhow::Result<Exit> {
         let client = Client::new(&self.target)?;
-        let (project, environment) = (part(client.wanted_project()?), part(&self.environment));
+        let (project, environment) = (part(client.wanted_project().await?), part(&self.environment));
         let plan = client.get(&format!("/api/v1/projects/{project}/environments/{environment}/plan")).await?;
         answer(
             self.target.output.format,

@@ -28,7 +28,7 @@ impl Reconciler {
         state: &str,
     ) -> Result<String, StoreError> {
         let mut resumed = None;
-        for deployment in self.unfinished(&work.environment, &work.name).await? {
+        for deployment in self.unfinished(&Self::state_key(&work.environment, &work.name)).await? {
             if wish.is_of(&deployment) && resumed.is_none() {
                 resumed = Some(deployment.id);
             } else {
@@ -52,7 +52,7 @@ impl Reconciler {
             return Ok(());
         }
         let wish = work.prepared.as_deref().map(Prepared::wish);
-        for deployment in self.unfinished(&work.environment, &work.name).await? {
+        for deployment in self.unfinished(&Self::state_key(&work.environment, &work.name)).await? {
             if wish.as_ref().is_none_or(|wish| !wish.is_of(&deployment)) {
                 self.end(&deployment.id, "superseded", None).await?;
             }

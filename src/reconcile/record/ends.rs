@@ -1,11 +1,10 @@
 //! How the records change when a rollout ends, or when nothing can be rolled out at all.
 
-use serde_json::json;
-
 use super::{Begun, ENDED, Failure, LINES, ServiceState, and_yet, cause_and_hint, live_on, repo_of, short};
+use crate::config::environment::Follow;
 use crate::desired::{Environment, Wanted};
 use crate::name::ServiceName;
-use crate::plan::{Plan, Verdict};
+
 use crate::reconcile::prepare::Refusal;
 use crate::reconcile::rollout::Work;
 use crate::reconcile::{ReconcileError, Reconciler};
@@ -20,9 +19,9 @@ impl Reconciler {
             detail.problem = None;
             detail.revision.clone_from(&revision);
             if row.state == "live" {
-                row.message = live_on(revision.as_deref());
+                row.message = live_as(work, revision.as_deref());
             }
-            detail.failed_digest = None;
+            (detail.failed_digest, detail.failure) = (None, None);
         })
         .await
     }
@@ -36,7 +35,7 @@ impl Reconciler {
             if let Some(revision) = &work.config_revision {
                 self.verdict_on(work, (config, revision.to_string()), "removed", None).await?;
             }
-            self.forget(&work.environment, &work.name, &begun.id).await?;
+            self.forget(&Self::state_key(&work.environment, &work.name), &begun.id).await?;
             self.event(
                 &work.environment,
                 Some(&work.name),
@@ -52,7 +51,7 @@ impl Reconciler {
         let Some(prepared) = &work.prepared else { return Ok(()) };
         let service = &prepared.service;
         let revision = service.revision().map(ToString::to_string);
-        let headline = live_on(revision.as_deref());
+        let headline = live_as(work, revision.as_deref());
         self.put_row(&work.environment, &work.name, |row, detail| {
             "live".clone_into(&mut row.state);
             row.message = headline;
@@ -61,6 +60,7 @@ impl Reconciler {
                 revision: revision.clone(),
                 digest: Some(prepared.digest),
                 failed_digest: None,
+                failure: None,
                 url: service.url.clone(),
                 kind: Some(service.kind),
                 image: prepared.image.clone(),
@@ -165,9 +165,10 @@ impl Reconciler {
             detail.problem = Some(message.clone());
             if !failure.platform && !begun.heals {
                 detail.failed_digest = digest;
+                detail.failure = Some(message.clone());
             }
             if row.live_deployment.is_none() {
-                "crashed".clone_into(&mut row.state);
+                "failed".clone_into(&mut row.state);
                 row.message.clone_from(&headline);
                 detail.kind = service.as_ref().map(|service| service.kind);
                 detail.url = service.as_ref().and_then(|service| service.url.clone());
@@ -184,6 +185,17 @@ impl Reconciler {
         }
         self.verdict(work, &format!("failed at {}", failure.step), Some(detail)).await?;
         Ok(())
+    }
+    /// What stood in the way for a while does so no more, and what failed before is still what Git says.
+    pub(in crate::reconcile) async fn record_failure_again(&self, work: &Work) -> Result<(), StoreError> {
+        self.put_row(&work.environment, &work.name, |row, detail| {
+            let Some(failure) = detail.failure.clone().filter(|_| detail.problem != detail.failure) else {
+                return;
+            };
+            row.message = and_yet(row, detail, &failure);
+            detail.problem = Some(failure);
+        })
+        .await
     }
     /// What a deployment waits for, while what runs goes on.
     pub(in crate::reconcile) async fn record_waiting(
@@ -293,37 +305,6 @@ impl Reconciler {
             }
         }
     }
-    /// What the brake holds, for pages, the command line and whoever answers.
-    pub(in crate::reconcile) async fn record_held(
-        &self,
-        environment: &Environment,
-        plan: &Plan,
-    ) -> Result<(), ReconcileError> {
-        let key = format!("{}/{}", environment.project, environment.name);
-        match &plan.verdict {
-            Verdict::Go => {
-                // most never were
-                if self.store().get("held", &key).await?.is_some() {
-                    self.store().remove("held", &key).await?;
-                }
-            }
-            Verdict::Held(held) => {
-                let text = json!({"plan": held.plan, "services": held.services, "text": plan.to_string(), "reasons": held.reasons});
-                let bytes = text.to_string().into_bytes();
-                let known = self.store().get("held", &key).await?;
-                if known.as_deref() != Some(&bytes) {
-                    self.store().put("held", &key, &bytes).await?;
-                    let message = format!(
-                        "The removal of {} is held: `branchline approve {}`",
-                        held.services.join(", "),
-                        held.plan.short()
-                    );
-                    self.event(environment, None, "held", &message).await?;
-                }
-            }
-        }
-        Ok(())
-    }
     /// Notes that a service is no longer as it was when it went live, or is well again.
     pub(in crate::reconcile) async fn record_health(
         &self,
@@ -344,4 +325,20 @@ impl Reconciler {
         })
         .await
     }
+}
+
+/// The headline of a service that is live, and how it follows its branch again where a pin holds it.
+fn live_as(work: &Work, revision: Option<&str>) -> String {
+    let live = live_on(revision);
+    let run = match work.prepared.as_ref().map(|prepared| &prepared.service.state) {
+        Some(Wanted::Run(run)) if work.environment.follow == Follow::Branch => run,
+        _ => return live,
+    };
+    if !run.release.as_ref().is_some_and(|release| release.hold) {
+        return live;
+    }
+    let (service, environment) = (&work.name, &work.environment.name);
+    format!(
+        "{live} · held by a pin: `branchline resume {service} -e {environment}` lets it follow its branch"
+    )
 }

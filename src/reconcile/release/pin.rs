@@ -31,8 +31,10 @@ pub struct PinRequest {
 /// A commit that pins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pinned {
-    /// The commit in the config repository.
+    /// The commit in the config repository: the newest one, where all is pinned like that already.
     pub revision: Revision,
+    /// Whether anything changed.
+    pub changed: bool,
     /// The file that it changed.
     pub path: String,
 }
@@ -73,12 +75,14 @@ impl Reconciler {
             let before = releases.clone();
             for (service, pin) in &request.pins {
                 match pin {
+                    // who says it again changes nothing
+                    Some(pin) if before.get(service.as_str()).is_some_and(|old| is_same(old, pin)) => {}
                     Some(pin) => drop(releases.insert(service.to_string(), pin.clone())),
                     None => drop(releases.remove(service.as_str())),
                 }
             }
             if releases == before {
-                return Ok(Pinned { revision: head.revision.clone(), path });
+                return Ok(Pinned { revision: head.revision.clone(), changed: false, path });
             }
             let in_repository = if source.path.is_empty() {
                 path.clone()
@@ -101,7 +105,7 @@ impl Reconciler {
             match mirror.commit(commit).await {
                 Ok(revision) => {
                     self.hint(Hint::Repository(source.url.clone()));
-                    return Ok(Pinned { revision, path });
+                    return Ok(Pinned { revision, changed: true, path });
                 }
                 Err(error @ SourceError::Moved { .. }) => last = Some(error),
                 Err(error) => return Err(error.into()),
@@ -110,6 +114,12 @@ impl Reconciler {
         let why = last.map(|error| chain(&error)).unwrap_or_default();
         Err(ReleaseError::NotNow(format!("the branch moved while it was written to: {why}")))
     }
+}
+
+/// Whether two pins mean the same, whoever wrote them.
+fn is_same(one: &Release, other: &Release) -> bool {
+    let meant = |pin: &Release| Release { by: None, reason: None, ..pin.clone() };
+    meant(one) == meant(other)
 }
 
 /// The file, whole: nobody else writes it, so nothing of it needs to be kept.

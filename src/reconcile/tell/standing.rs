@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::super::judge::Target;
 use super::super::record::{Record, cause_and_hint};
 use super::super::rollout::Key;
-use super::super::{Reconciler, Snapshot};
+use super::super::{HeldRemoval, Reconciler, Snapshot};
 use crate::desired::Wanted;
 use crate::name::Revision;
 use crate::report::{Cause, ServiceOutcome, State, Step, StepState, Why, page};
@@ -214,7 +214,7 @@ impl Reconciler {
         let environments: BTreeMap<_, _> =
             snapshot.environments.iter().map(|of| ((&of.project, &of.name), of)).collect();
         let is_gone = |(project, name, service): &Key| {
-            environments.get(&(project, name)).is_some_and(|environment| {
+            environments.get(&(project, name)).is_none_or(|environment| {
                 !environment.services.contains_key(service) && !environment.broken.contains_key(service)
             })
         };
@@ -225,48 +225,27 @@ impl Reconciler {
         }
         Ok(false)
     }
+}
 
-    /// The services whose removal the brake holds.
-    pub(super) async fn held(
-        &self,
-        revision: &Revision,
-        since: Timestamp,
-    ) -> Result<Vec<ServiceOutcome>, StoreError> {
-        let mut all = Vec::new();
-        for (key, bytes) in self.store().list("held").await? {
-            let held: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-            let Some((project, environment)) = key.split_once('/') else { continue };
-            let plan = held["plan"].as_str().and_then(|plan| plan.get(..12));
-            for service in held["services"].as_array().into_iter().flatten().filter_map(|name| name.as_str())
-            {
-                let (Ok(project), Ok(environment), Ok(service)) =
-                    (project.parse(), environment.parse(), service.parse())
-                else {
-                    continue;
-                };
-                let cause = Cause {
-                    hint: plan.map(|plan| format!("`branchline approve {plan}` lets it go")),
-                    ..Cause::new("its removal is held")
-                };
-                all.push(ServiceOutcome {
-                    project,
-                    environment,
-                    service,
-                    revision: revision.clone(),
-                    state: State::AwaitingApproval,
-                    steps: Vec::new(),
-                    url: None,
-                    page: None,
-                    changes: None,
-                    cause: Some(cause),
-                    serving: None,
-                    started: None,
-                    updated: since,
-                });
-            }
-        }
-        Ok(all)
-    }
+/// The services of a removal that waits for somebody.
+pub(super) fn of_held(held: &HeldRemoval, revision: &Revision, since: Timestamp) -> Vec<ServiceOutcome> {
+    let way = held.plan.map(|plan| format!("`branchline approve {}` lets it go", &plan.short()[..12]));
+    let one = |service| ServiceOutcome {
+        project: held.project.clone(),
+        environment: held.environment.clone(),
+        service,
+        revision: revision.clone(),
+        state: State::AwaitingApproval,
+        steps: Vec::new(),
+        url: None,
+        page: None,
+        changes: None,
+        cause: Some(Cause { hint: way.clone(), ..Cause::new("its removal is held") }),
+        serving: None,
+        started: None,
+        updated: since,
+    };
+    held.services.iter().filter_map(|service| service.parse().ok()).map(one).collect()
 }
 
 /// A service that is live at what a commit wants, by whichever deployment.

@@ -1,5 +1,6 @@
 //! What the API tells.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
@@ -14,11 +15,13 @@ use super::super::{Problem, ServerState};
 use super::of_store;
 use crate::cluster::logs::LogOptions;
 use crate::desired::Environment;
-use crate::name::{EnvironmentName, ProjectName, ServiceName};
+use crate::name::{ProjectName, ServiceName};
 use crate::plan::Action;
-use crate::reconcile::{Part, ReconcileError, Reconciler, Snapshot, chain};
-use crate::store::{Deployment, DeploymentFilter, ServiceRow};
+use crate::reconcile::{HeldRemoval, Part, ReconcileError, Reconciler, Snapshot, chain};
+use crate::store::{Deployment, DeploymentFilter, ServiceRow, Store, StoreError};
 
+/// Deployments under way that are shown.
+const MOVING: u32 = 1000;
 /// Log lines of one answer.
 const LINES: u32 = 1000;
 /// Lines of a pod's log where nobody says how many.
@@ -61,18 +64,12 @@ pub(super) async fn status(reconciler: &Reconciler, query: &StatusQuery) -> Resu
         )
     };
     rows.sort_by_cached_key(rank);
-    let held = store.list("held").await.map_err(|error| of_store(&error))?;
-    let held: Vec<Value> = held
-        .into_iter()
-        .filter_map(|(key, bytes)| {
-            let mut value: Value = serde_json::from_slice(&bytes).ok()?;
-            let (of, place) = key.split_once('/')?;
-            value["project"] = json!(of);
-            value["environment"] = json!(place);
-            let asked = project.is_none_or(|name| name == of) && environment.is_none_or(|name| name == place);
-            asked.then_some(value)
-        })
-        .collect();
+    let moving = moving(store, project, environment).await.map_err(|error| of_store(&error))?;
+    let mut held = reconciler.held().await.map_err(|error| of_store(&error))?;
+    held.retain(|held| {
+        project.is_none_or(|name| name == held.project.as_str())
+            && environment.is_none_or(|name| name == held.environment.as_str())
+    });
     let problems = snapshot.config.errors().filter(|problem| match problem.place.file.split('/').nth(1) {
         Some(of) if problem.place.file.starts_with("projects/") => {
             project.is_none_or(|project| project == of)
@@ -83,66 +80,51 @@ pub(super) async fn status(reconciler: &Reconciler, query: &StatusQuery) -> Resu
     let problems = problems.map(|problem| {
         json!({"place": problem.place.to_string(), "message": problem.message, "hint": problem.hint})
     });
+    let mut problems: Vec<_> = problems.collect();
+    // what takes down two services is one mistake
+    problems.dedup();
     Ok(json!({
         "configRevision": snapshot.config_revision,
         "trouble": snapshot.trouble,
         "busy": busy,
-        "problems": problems.collect::<Vec<_>>(),
-        "services": rows.into_iter().map(service).collect::<Vec<_>>(),
+        "problems": problems,
+        "services": rows.into_iter().map(|row| service(row, &moving)).collect::<Vec<_>>(),
         "held": held,
     }))
 }
 
-fn service(row: ServiceRow) -> Value {
+/// The deployments under way, by project, environment and service.
+type Moving = BTreeMap<(String, String, String), Value>;
+
+async fn moving(
+    store: &Store,
+    project: Option<&str>,
+    environment: Option<&str>,
+) -> Result<Moving, StoreError> {
+    let filter = DeploymentFilter {
+        project: project.map(str::to_owned),
+        environment: environment.map(str::to_owned),
+        unfinished: true,
+        limit: MOVING,
+        ..DeploymentFilter::default()
+    };
+    let one = |of: Deployment| {
+        let what = json!({"deployment": of.id, "state": of.state, "revision": of.app_revision});
+        ((of.project, of.environment, of.service), what)
+    };
+    // the newest comes first, and stays
+    Ok(store.deployments(&filter).await?.into_iter().rev().map(one).collect())
+}
+
+fn service(row: ServiceRow, moving: &Moving) -> Value {
     let detail = row.detail.unwrap_or_default();
+    let moving = moving.get(&(row.project.clone(), row.environment.clone(), row.service.clone()));
     json!({
         "project": row.project, "environment": row.environment, "service": row.service,
         "state": row.state, "message": row.message, "deployment": row.live_deployment,
         "revision": detail["revision"], "url": detail["url"], "kind": detail["kind"],
-        "problem": detail["problem"], "updated": row.updated.to_string(),
+        "problem": detail["problem"], "updated": row.updated.to_string(), "moving": moving,
     })
-}
-
-pub(super) async fn projects(reconciler: &Reconciler) -> Result<Value, Problem> {
-    let snapshot = reconciler.snapshot().borrow().clone();
-    let rows = reconciler.store().services(None, None).await.map_err(|error| of_store(&error))?;
-    let one = |project: &crate::config::Project| {
-        let mine: Vec<_> = rows.iter().filter(|row| row.project == project.name.as_str()).collect();
-        json!({
-            "name": project.name,
-            "description": project.document.spec.description,
-            "status": word(&mine),
-            "services": project.services.len(),
-            "environments": project.ordered_environments(),
-            "protected": protected(project),
-            "owners": project.document.spec.owners,
-        })
-    };
-    Ok(json!({"projects": snapshot.config.projects.values().map(one).collect::<Vec<_>>()}))
-}
-
-/// The status of a project: building while anything moves, failed while anything is broken.
-pub(in crate::server) fn word(rows: &[&ServiceRow]) -> &'static str {
-    if rows.iter().any(|row| is_broken(row)) {
-        "failed"
-    } else if rows.iter().any(|row| row.state == "pending") {
-        "building"
-    } else {
-        "active"
-    }
-}
-
-/// Whether a service is not well, or something keeps it from what Git says.
-pub(in crate::server) fn is_broken(row: &ServiceRow) -> bool {
-    let problem = row.detail.as_ref().is_some_and(|detail| detail["problem"].is_string());
-    problem || ["crashed", "degraded"].contains(&row.state.as_str())
-}
-
-/// The environments in which a change by hand needs a second word.
-fn protected(project: &crate::config::Project) -> Vec<&EnvironmentName> {
-    let mut names = project.ordered_environments();
-    names.retain(|name| project.environments[*name].document.spec.protected == Some(true));
-    names
 }
 
 fn known_project(snapshot: &Snapshot, name: &str) -> Result<(), Problem> {
@@ -150,7 +132,29 @@ fn known_project(snapshot: &Snapshot, name: &str) -> Result<(), Problem> {
     if names.contains(&name) {
         return Ok(());
     }
-    Err(missing(format!("There is no project `{name}`."), &names))
+    Err(unread(snapshot).unwrap_or_else(|| missing(format!("There is no project `{name}`."), &names)))
+}
+
+/// Why nobody can say what there is, where that is so.
+fn unread(snapshot: &Snapshot) -> Option<Problem> {
+    let detail = match &snapshot.trouble {
+        _ if snapshot.config_revision.is_some() && snapshot.config.is_usable() => return None,
+        Some(trouble) => return Some(unreadable(trouble)),
+        None => "The configuration has not been read yet.",
+    };
+    Some(Problem::new(StatusCode::CONFLICT, "configNotRead", detail).hint("try again in a moment"))
+}
+
+/// The configuration cannot be read, and why.
+pub(super) fn unreadable(trouble: &str) -> Problem {
+    let (what, hint) =
+        trouble.split_once("\n  hint: ").map_or((trouble, None), |(what, hint)| (what, Some(hint)));
+    let detail = format!("The configuration cannot be read as it is now: {what}.");
+    let problem = Problem::new(StatusCode::CONFLICT, "configUnreadable", detail);
+    match hint {
+        Some(hint) => problem.hint(hint),
+        None => problem,
+    }
 }
 
 /// A problem that names what there is instead.
@@ -185,7 +189,17 @@ pub(super) fn known_service(environment: &Environment, service: &str) -> Result<
 
 pub(super) async fn plan(reconciler: &Reconciler, project: &str, name: &str) -> Result<Value, Problem> {
     let snapshot = reconciler.snapshot().borrow().clone();
-    let found = environment(&snapshot, project, name)?;
+    let found = match environment(&snapshot, project, name) {
+        Ok(found) => found,
+        // what left the configuration has the plan that is held
+        Err(problem) => {
+            let held = reconciler.held().await.map_err(|error| of_store(&error))?;
+            let mut held = held.into_iter();
+            let held =
+                held.find(|held| held.project.as_str() == project && held.environment.as_str() == name);
+            return held.map(|held| held_plan(&held)).ok_or(problem);
+        }
+    };
     match reconciler.plan_of(&snapshot, &found).await {
         Ok(plan) => {
             let steps = plan.units.iter().flat_map(|unit| unit.steps.iter().chain(&unit.prune));
@@ -200,6 +214,12 @@ pub(super) async fn plan(reconciler: &Reconciler, project: &str, name: &str) -> 
         Err(ReconcileError::Store(error)) => Err(of_store(&error)),
         Err(error) => Err(Problem::new(StatusCode::BAD_GATEWAY, "planFailed", chain(&error))),
     }
+}
+
+/// The plan of a removal that is held, with why it is.
+fn held_plan(held: &HeldRemoval) -> Value {
+    let text = format!("Held, since {}.\n\n{}", held.reasons.join(", and "), held.text);
+    json!({"id": held.plan, "changes": true, "objects": [], "text": text, "plan": null})
 }
 
 /// Which part of a pod's log is wanted.

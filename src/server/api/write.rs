@@ -22,6 +22,7 @@ pub(super) enum Verb {
     Sync,
     Promote,
     RollBack,
+    Resume,
     Deploy,
     Approve,
 }
@@ -43,6 +44,14 @@ struct Rollback {
     environment: EnvironmentName,
     service: ServiceName,
     to: Option<Revision>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Resumption {
+    project: ProjectName,
+    environment: EnvironmentName,
+    service: ServiceName,
 }
 
 #[derive(Deserialize)]
@@ -70,14 +79,24 @@ impl Verb {
             Self::Promote => {
                 let wanted: Promotion = parse(body)?;
                 let (project, from, to) = (&wanted.project, &wanted.from, &wanted.to);
-                pinned(reconciler.promote(project, from, to, &wanted.services, operator()).await)
+                known(reconciler, (project, to), None)?;
+                known(reconciler, (project, from), None)?;
+                let result = reconciler.promote(project, from, to, &wanted.services, operator()).await;
+                pinned(reconciler, result)
             }
             Self::RollBack => {
                 let wanted: Rollback = parse(body)?;
                 let (project, environment, service) = (&wanted.project, &wanted.environment, &wanted.service);
                 known(reconciler, (project, environment), Some(service))?;
                 let to = wanted.to.as_ref();
-                pinned(reconciler.roll_back(project, environment, service, to, operator()).await)
+                let result = reconciler.roll_back(project, environment, service, to, operator()).await;
+                pinned(reconciler, result)
+            }
+            Self::Resume => {
+                let wanted: Resumption = parse(body)?;
+                let (project, environment, service) = (&wanted.project, &wanted.environment, &wanted.service);
+                known(reconciler, (project, environment), Some(service))?;
+                pinned(reconciler, reconciler.resume(project, environment, service, operator()).await)
             }
             Self::Deploy => deploy(reconciler, parse(body)?).await,
             Self::Approve => approve(reconciler, &parse::<Approval>(body)?.plan).await,
@@ -90,7 +109,7 @@ fn parse<T: DeserializeOwned>(body: Value) -> Result<T, Problem> {
         Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "invalidBody",
-            format!("The body is not as it should be: {error}."),
+            format!("The request cannot be understood: {error}."),
         )
     })
 }
@@ -100,9 +119,17 @@ fn operator() -> Person {
     Person { name: "operator".to_owned(), email: "operator@localhost".to_owned() }
 }
 
-fn pinned(result: Result<Pinned, ReleaseError>) -> Result<Value, Problem> {
+fn pinned(reconciler: &Reconciler, result: Result<Pinned, ReleaseError>) -> Result<Value, Problem> {
+    let trouble = reconciler.snapshot().borrow().trouble.clone();
     match result {
-        Ok(pinned) => Ok(json!({"revision": pinned.revision, "path": pinned.path})),
+        Ok(pinned) => {
+            Ok(json!({"revision": pinned.revision, "path": pinned.path, "changed": pinned.changed}))
+        }
+        Err(error @ ReleaseError::NoEnvironment(..)) => Err(match trouble {
+            // environment and service were known a moment ago, so the config at its head cannot be what it should be
+            Some(trouble) => read::unreadable(&trouble),
+            None => said(StatusCode::NOT_FOUND, "notFound", &error.to_string()),
+        }),
         Err(ReleaseError::Unknown(message)) => Err(said(StatusCode::NOT_FOUND, "notFound", &message)),
         Err(ReleaseError::NotNow(message)) => Err(said(StatusCode::CONFLICT, "notNow", &message)),
         Err(ReleaseError::Store(error)) => Err(of_store(&error)),
@@ -139,6 +166,15 @@ async fn deploy(reconciler: &Reconciler, wanted: Deploy) -> Result<Value, Proble
     known(reconciler, (&wanted.project, &wanted.environment), wanted.service.as_ref())?;
     let Some(revision) = wanted.revision else {
         let (project, environment) = (&wanted.project, &wanted.environment);
+        if let Some(service) = &wanted.service {
+            // an environment that follows releases has the newest revision by a pin alone
+            let newest = reconciler.pin_newest(project, environment, service, operator()).await.transpose();
+            match newest.map(|newest| pinned(reconciler, newest)) {
+                Some(Ok(answer)) if answer["changed"] == false => {}
+                Some(answer) => return answer,
+                None => {}
+            }
+        }
         let hinted = reconciler.retry(project, environment, wanted.service.as_ref()).await;
         return hinted.map(|()| json!({"hinted": true})).map_err(|error| of_store(&error));
     };
@@ -149,22 +185,18 @@ async fn deploy(reconciler: &Reconciler, wanted: Deploy) -> Result<Value, Proble
         );
     };
     let (project, environment) = (&wanted.project, &wanted.environment);
-    pinned(reconciler.pin_revision(project, environment, &service, revision, operator()).await)
+    let result = reconciler.pin_revision(project, environment, &service, revision, operator()).await;
+    pinned(reconciler, result)
 }
 
 async fn approve(reconciler: &Reconciler, plan: &str) -> Result<Value, Problem> {
-    let held = reconciler.store().list("held").await.map_err(|error| of_store(&error))?;
-    let ids = held.into_iter().filter_map(|(_, bytes)| {
-        let value: Value = serde_json::from_slice(&bytes).ok()?;
-        value["plan"].as_str()?.parse().ok()
-    });
-    let matching: Vec<crate::hash::ContentHash> = ids
-        .filter(|id: &crate::hash::ContentHash| plan.len() >= PLAN_DIGITS && id.to_string().starts_with(plan))
-        .collect();
+    let held = reconciler.held().await.map_err(|error| of_store(&error))?;
+    let mut matching: Vec<_> = held.into_iter().filter_map(|held| held.plan).collect();
+    matching.retain(|id| plan.len() >= PLAN_DIGITS && id.to_string().starts_with(plan));
     let [id] = matching.as_slice() else {
         return Err(Problem::not_found(format!("No plan `{plan}` is held."))
             .hint("`branchline status` shows what is held"));
     };
-    reconciler.approve(*id);
+    reconciler.approve(*id).await.map_err(|error| of_store(&error))?;
     Ok(json!({"approved": id}))
 }

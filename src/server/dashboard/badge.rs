@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::report::{ProjectStatus, State};
+use crate::server::api::HELD;
 
 /// What stands beside a name. The tone only colours what the word says already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -46,6 +47,7 @@ pub(super) fn of_service(state: &str) -> Badge {
         "live" => Badge::new("●", "Live", "good"),
         "completed" => Badge::new("●", "Completed", "good"),
         "degraded" => Badge::new("▲", "Degraded", "bad"),
+        "failed" => Badge::new("✖", "Failed", "bad"),
         "crashed" => Badge::new("✖", "Crashed", "bad"),
         "sleeping" => Badge::new("☾", "Sleeping", "quiet"),
         "paused" => Badge::new("⏸", "Paused", "warning"),
@@ -60,6 +62,8 @@ pub(super) fn of_project(status: &str) -> Badge {
         Badge::new("✖", "Failed", "bad")
     } else if status == ProjectStatus::Building.as_str() {
         Badge::new("◔", "Building", "moving")
+    } else if status == HELD {
+        Badge::new("⏸", "Held", "warning")
     } else {
         Badge::new("●", "Active", "good")
     }

@@ -58,7 +58,7 @@ pub(super) async fn page(dashboard: &Dashboard, id: &str, range: &Range) -> Resu
             "configRevision": row.config_revision.as_deref().map(link::short),
             "attempt": (row.attempt > 1).then_some(row.attempt),
             "created": time::when(now, row.created),
-            "took": row.ended.map(|ended| time::took(row.started.unwrap_or(row.created), ended)),
+            "took": super::project::took(&row),
             "url": link::outside(url.as_ref().and_then(|detail| detail["url"].as_str())),
             "steps": stepper::steps(&row, &steps, now),
             "failure": failure(&row, failed.map(|step| step.name.as_str()), failed.and_then(|step| step.detail.as_deref()), &last),

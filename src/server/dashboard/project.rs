@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::action::Action;
 use super::matrix::Matrix;
 use super::{Crumb, Cursor, Dashboard, Page, PageError, badge, link, time};
-use crate::reconcile::Snapshot;
+use crate::reconcile::{HeldRemoval, Snapshot};
 use crate::server::api::project_status;
 use crate::store::{Deployment, DeploymentFilter, Event, EventFilter, ServiceRow};
 
@@ -26,7 +26,8 @@ pub(super) async fn page(dashboard: &Dashboard, name: &str, cursor: &Cursor) -> 
     let rows = store.services(Some(name), None).await?;
     let known =
         snapshot.config.projects.iter().find(|(project, _)| project.as_str() == name).map(|(_, known)| known);
-    if known.is_none() && rows.is_empty() {
+    let removals = removals(dashboard, name).await?;
+    if known.is_none() && rows.is_empty() && removals.is_empty() {
         return Err(PageError::Missing(format!("There is no project `{name}`.")));
     }
     let filter = DeploymentFilter {
@@ -41,7 +42,7 @@ pub(super) async fn page(dashboard: &Dashboard, name: &str, cursor: &Cursor) -> 
     let events = EventFilter { project: Some(name.to_owned()), limit: EVENTS, ..EventFilter::default() };
     let events = store.events(&events).await?;
     let status: Vec<&ServiceRow> = rows.iter().collect();
-    let status = badge::of_project(project_status(&status));
+    let status = badge::of_project(project_status(&snapshot, &removals, name, &status));
     let matrix = Matrix { project: name, known, rows: &rows, moving: &moving, events: &events, now };
     let previews = previews(&snapshot, name, &rows);
     Ok(Page {
@@ -58,7 +59,7 @@ pub(super) async fn page(dashboard: &Dashboard, name: &str, cursor: &Cursor) -> 
             "configRevision": snapshot.config_revision.as_ref().map(ToString::to_string).map(|r| link::short(&r).to_owned()),
             "matrix": matrix.view(&previews),
             "previews": previews.iter().map(|(environment, head)| matrix.preview(environment, head)).collect::<Vec<_>>(),
-            "held": held(dashboard, name).await?,
+            "held": removals.into_iter().map(held).collect::<Vec<_>>(),
             "problems": problems(&snapshot, name),
             "deployments": deployments(&recent, now, true),
             "older": older(&recent, &link::project(name)),
@@ -91,21 +92,18 @@ fn previews(snapshot: &Snapshot, project: &str, rows: &[ServiceRow]) -> BTreeMap
 }
 
 /// What the brake holds in environments of the project.
-async fn held(dashboard: &Dashboard, project: &str) -> Result<Vec<Value>, PageError> {
-    let all = dashboard.store().list("held").await?;
-    let one = |(key, bytes): (String, Vec<u8>)| {
-        let (of, environment) = key.split_once('/')?;
-        let value: Value = serde_json::from_slice(&bytes).ok()?;
-        let plan = value["plan"].as_str()?;
-        let services = value["services"].as_array()?.iter().filter_map(Value::as_str).collect::<Vec<_>>();
-        let services = services.join(", ");
-        let action = Action::approve(plan.get(..32).unwrap_or(plan), &services);
-        (of == project).then(|| {
-            json!({"environment": environment, "services": services, "text": value["text"].as_str(),
-                "actions": [action]})
-        })
-    };
-    Ok(all.into_iter().filter_map(one).collect())
+async fn removals(dashboard: &Dashboard, project: &str) -> Result<Vec<HeldRemoval>, PageError> {
+    let mut all = dashboard.reconciler().held().await?;
+    all.retain(|held| held.project.as_str() == project);
+    Ok(all)
+}
+
+/// A removal that waits, with the button that lets it go ahead where a word of a person helps.
+fn held(removal: HeldRemoval) -> Value {
+    let services = removal.services.join(", ");
+    let action = removal.plan.map(|plan| Action::approve(&plan.short(), &services));
+    json!({"environment": removal.environment, "services": services, "text": removal.text,
+        "actions": action.into_iter().collect::<Vec<_>>()})
 }
 
 /// What is wrong in the project's files.
@@ -114,6 +112,13 @@ fn problems(snapshot: &Snapshot, project: &str) -> Vec<Value> {
     let mine = snapshot.config.errors().filter(|problem| problem.place.file.starts_with(&folder));
     mine.map(|problem| json!({"place": problem.place.to_string(), "message": problem.message, "hint": problem.hint}))
         .collect()
+}
+
+/// How long a deployment took. Of one that was live, the end says how long it served.
+pub(super) fn took(deployment: &Deployment) -> Option<String> {
+    let served = ["replaced", "removed", "crashed"].contains(&deployment.state.as_str());
+    let ended = deployment.ended.filter(|_| !served)?;
+    Some(time::took(deployment.started.unwrap_or(deployment.created), ended))
 }
 
 /// Deployments as rows; `whole` names service and environment too.
@@ -126,7 +131,7 @@ pub(super) fn deployments(all: &[Deployment], now: Timestamp, whole: bool) -> Ve
             "cause": deployment.error.as_deref().and_then(|error| error.lines().next()).unwrap_or(&deployment.cause),
             "revision": deployment.app_revision.as_deref().map(link::short),
             "when": time::when(now, deployment.created),
-            "took": deployment.ended.map(|ended| time::took(deployment.started.unwrap_or(deployment.created), ended)),
+            "took": took(deployment),
         })
     };
     all.iter().map(one).collect()

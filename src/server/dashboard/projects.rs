@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::{Crumb, Dashboard, Page, PageError, badge, link, time};
 use crate::config;
-use crate::name::{ProjectName, ServiceName};
-use crate::server::api::{is_broken, project_status};
+use crate::name::ServiceName;
+use crate::server::api::{HELD, is_broken, project_names, project_status};
 use crate::store::{DeploymentFilter, ServiceRow};
 
 /// From as many projects on there is something to search.
@@ -27,7 +27,8 @@ pub(super) async fn page(dashboard: &Dashboard, search: &Search) -> Result<Page,
     let snapshot = dashboard.snapshot();
     let projects = &snapshot.config.projects;
     let wanted = search.q.as_deref().map(str::trim).filter(|q| !q.is_empty()).map(str::to_lowercase);
-    let names = names(projects.keys(), &rows);
+    let held = dashboard.reconciler().held().await?;
+    let names = project_names(&snapshot, &held, &rows);
     let mut cards = Vec::new();
     for name in &names {
         let known =
@@ -36,7 +37,8 @@ pub(super) async fn page(dashboard: &Dashboard, search: &Search) -> Result<Page,
         let text = format!("{name} {}", description.unwrap_or_default()).to_lowercase();
         if wanted.as_ref().is_none_or(|wanted| text.contains(wanted)) {
             let mine: Vec<&ServiceRow> = rows.iter().filter(|row| row.project == *name).collect();
-            cards.push(card(dashboard, name, known, &mine).await?);
+            let status = project_status(&snapshot, &held, name, &mine);
+            cards.push(card(dashboard, (name, status), known, &mine).await?);
         }
     }
     Ok(Page {
@@ -55,17 +57,9 @@ pub(super) async fn page(dashboard: &Dashboard, search: &Search) -> Result<Page,
     })
 }
 
-/// The projects of the configuration, and those that left it as long as anything of them runs.
-pub(super) fn names<'a>(
-    known: impl Iterator<Item = &'a ProjectName>,
-    rows: &'a [ServiceRow],
-) -> BTreeSet<&'a str> {
-    known.map(ProjectName::as_str).chain(rows.iter().map(|row| row.project.as_str())).collect()
-}
-
 async fn card(
     dashboard: &Dashboard,
-    name: &str,
+    (name, status): (&str, &str),
     known: Option<&config::Project>,
     rows: &[&ServiceRow],
 ) -> Result<Value, PageError> {
@@ -78,11 +72,12 @@ async fn card(
         .collect();
     let ordered = known.map(config::Project::ordered_environments).unwrap_or_default();
     let ordered: Vec<&str> = ordered.iter().map(|name| name.as_str()).collect();
+    let left = (status == HELD).then_some("It is no longer in the configuration, and its removal is held.");
     Ok(json!({
         "name": name,
         "href": link::project(name),
-        "badge": badge::of_project(project_status(rows)),
-        "description": known.and_then(|project| project.document.spec.description.as_deref()),
+        "badge": badge::of_project(status),
+        "description": known.map_or(left, |project| project.document.spec.description.as_deref()),
         "file": known.map(|project| project.document.node.place.file.to_string()),
         "services": services.len(),
         "oneService": services.len() == 1,

@@ -46,6 +46,11 @@ pub(super) async fn is_healed(demo: &Demo) {
     api.delete("api", &DeleteParams::default()).await.unwrap();
     is_made_again("the deletion is healed", &api, "api", &before.metadata).await;
     until("it serves again", async || demo.get("api-shop-staging").await.0 == 200).await;
+    until("what was put right is told", async || {
+        let page = demo.page("/projects/shop").await;
+        page.contains(".spec.replicas") && page.contains("Deployment api was gone")
+    })
+    .await;
     until("it is live again", async || {
         demo.service("staging", "api")["state"] == "live" && demo.status()["busy"] == false
     })

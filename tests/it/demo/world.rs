@@ -15,7 +15,7 @@ use crate::program::{PATIENCE, left_over, program};
 pub(crate) struct Demo {
     pub(crate) data: PathBuf,
     child: Child,
-    pub(super) server: String,
+    pub(crate) server: String,
     proxy: String,
     http: reqwest::Client,
 }
@@ -133,8 +133,13 @@ impl Demo {
     }
 
     /// The status that the server answers at a path.
-    pub(super) async fn answers(&self, path: &str) -> u16 {
+    pub(crate) async fn answers(&self, path: &str) -> u16 {
         self.http.get(format!("{}{path}", self.server)).send().await.unwrap().status().as_u16()
+    }
+
+    /// A page of the dashboard.
+    pub(crate) async fn page(&self, path: &str) -> String {
+        self.http.get(format!("{}{path}", self.server)).send().await.unwrap().text().await.unwrap()
     }
 
     /// The deployments of a service, newest first.

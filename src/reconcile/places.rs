@@ -1,0 +1,116 @@
+//! Where environments are, kept in the store: what left the configuration, or has another namespace now, is found
+//! where it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Reconciler, Snapshot};
+use crate::config::root::ClusterType;
+use crate::desired::{Environment, Runtime};
+use crate::name::{EnvironmentName, Namespace, ProjectName};
+use crate::store::StoreError;
+
+const SPACE: &str = "places";
+const EMBEDDED: &str = "embedded";
+
+/// A namespace of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Place {
+    /// As this server reaches it: two names in a configuration may be one cluster.
+    pub(super) cluster: String,
+    pub(super) namespace: Namespace,
+}
+
+impl Place {
+    /// Names have no slash.
+    pub(super) fn key(&self, project: &ProjectName, environment: &EnvironmentName) -> String {
+        format!("{project}/{environment}/{}/{}", self.cluster, self.namespace)
+    }
+
+    fn parse(key: &str) -> Option<(ProjectName, EnvironmentName, Self)> {
+        let mut parts = key.split('/');
+        let mut next = || parts.next();
+        let (project, environment) = (next()?.parse().ok()?, next()?.parse().ok()?);
+        let (cluster, namespace) = (next()?.to_owned(), next()?.parse().ok()?);
+        Some((project, environment, Self { cluster, namespace }))
+    }
+}
+
+/// Places of environments.
+pub(super) type Places = BTreeMap<(ProjectName, EnvironmentName), BTreeSet<Place>>;
+
+impl Reconciler {
+    /// The name by which this server reaches a cluster.
+    pub(super) fn reached_as<'a>(&self, (name, kind): &'a (String, ClusterType)) -> &'a str {
+        match kind {
+            ClusterType::Embedded => EMBEDDED,
+            _ if self.0.parts.clusters.contains_key(name) => name,
+            _ => "kubeconfig",
+        }
+    }
+
+    pub(super) fn place(&self, environment: &Environment) -> Place {
+        let cluster = self.reached_as(&environment.cluster).to_owned();
+        Place { cluster, namespace: environment.namespace.clone() }
+    }
+
+    /// Remembers where an environment is, before anything of it is there.
+    pub(super) async fn remember_place(&self, environment: &Environment) -> Result<(), StoreError> {
+        let key = self.place(environment).key(&environment.project, &environment.name);
+        self.store().put_if_absent(SPACE, &key, b"").await.map(drop)
+    }
+
+    /// Forgets it, once nothing of the environment is there any more.
+    pub(super) async fn forget_place(
+        &self,
+        project: &ProjectName,
+        environment: &EnvironmentName,
+        place: &Place,
+    ) -> Result<(), StoreError> {
+        self.release(project, environment, place).await?;
+        self.store().remove(SPACE, &place.key(project, environment)).await.map(drop)
+    }
+
+    /// Everywhere that environments are or were.
+    pub(super) async fn places(&self) -> Result<Places, StoreError> {
+        let mut places = Places::new();
+        for (key, _) in self.store().list(SPACE).await? {
+            let Some((project, environment, place)) = Place::parse(&key) else { continue };
+            places.entry((project, environment)).or_default().insert(place);
+        }
+        Ok(places)
+    }
+
+    /// The places that environments should be at.
+    pub(super) fn taken(&self, snapshot: &Snapshot) -> BTreeSet<Place> {
+        snapshot.environments.iter().map(|environment| self.place(environment)).collect()
+    }
+
+    /// An environment where it should no longer be.
+    pub(super) fn left_at(&self, former: Environment, place: &Place) -> Environment {
+        let embedded = place.cluster == EMBEDDED;
+        let kind = if embedded { ClusterType::Embedded } else { ClusterType::Kubeconfig };
+        Environment {
+            namespace: place.namespace.clone(),
+            cluster: (place.cluster.clone(), kind),
+            runtime: if embedded { self.0.parts.embedded } else { Runtime::Cluster },
+            ..former
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_names_its_place() {
+        let place = Place { cluster: "prod".to_owned(), namespace: "shop-live".parse().unwrap() };
+        let (project, environment) = ("shop".parse().unwrap(), "production".parse().unwrap());
+        let key = place.key(&project, &environment);
+        assert_eq!(Place::parse(&key), Some((project, environment, place)));
+        assert_eq!(Place::parse("shop/production"), None);
+    }
+}
