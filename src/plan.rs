@@ -303,6 +303,12 @@ impl Plan {
         self
     }
 
+    /// Answers whether anything goes.
+    #[must_use]
+    pub fn deletes(&self) -> bool {
+        self.units.iter().any(|unit| unit.deletes())
+    }
+
     /// Leaves out every deletion.
     pub fn keep(&mut self, why: &str) {
         for unit in self.units.iter_mut().filter(|unit| !unit.prune.is_empty()) {

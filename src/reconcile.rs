@@ -251,6 +251,8 @@ pub(crate) struct Inner {
     hints: mpsc::Sender<Hint>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     sets: tokio::sync::Mutex<BTreeMap<places::Place, Arc<clusters::Handle>>>,
+    /// Places that are remembered in the store.
+    placed: Mutex<BTreeSet<String>>,
     /// Namespaces that somebody deleted since the start, by cluster.
     lost_namespaces: Mutex<BTreeSet<places::Place>>,
     watches: Mutex<BTreeMap<String, crate::cluster::watch::Watches>>,
@@ -294,6 +296,7 @@ impl Reconciler {
             hints,
             snapshot: watch::Sender::default(),
             sets: tokio::sync::Mutex::default(),
+            placed: Mutex::default(),
             lost_namespaces: Mutex::default(),
             watches: Mutex::default(),
             rollouts: rollout::Running::default(),

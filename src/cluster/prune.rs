@@ -11,7 +11,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::apply::{Change, ChangeSet, Outcome, Target};
-use super::inventory::{ApplySet, is_namespaced};
+use super::inventory::{ApplySet, Entry, is_namespaced};
 use super::request::{Call, JSON, METADATA, METADATA_LIST, escape};
 use super::{Cluster, ClusterError, object};
 use crate::name::{LABEL, k8s_name};
@@ -47,17 +47,26 @@ pub async fn prune(set: &ApplySet, unit: &UnitPlan, preview: bool) -> Result<Cha
     if doomed.is_empty() {
         return Ok(all);
     }
+    let mut kept = Vec::new();
     let members = members(set, &unit.name).await?;
     doomed.extend(members.into_keys().filter(|key| !spared.contains(key)));
     for stage in Stage::ALL.into_iter().rev() {
         for key in doomed.iter().rev().filter(|key| Stage::of(key) == stage) {
             let change = match delete(set, key, preview).await {
-                Ok(outcome) => Change::new(key, outcome),
+                Ok((outcome, why)) => {
+                    kept.extend(why.and_then(|why| {
+                        let entry = set.entry(&unit.name, key)?;
+                        Some((key.clone(), Some(Entry { keep: Some(why), ..entry })))
+                    }));
+                    Change::new(key, outcome)
+                }
                 Err(error) => Change::failed(key, error),
             };
             all.changes.push(change);
         }
     }
+    // the next plan knows it
+    set.settle(&unit.name, kept).await?;
     let gone =
         all.changes.iter().filter(|change| matches!(change.outcome, Outcome::Pruned | Outcome::Released));
     set.settle(&unit.name, gone.map(|change| (change.key.clone(), None))).await?;
@@ -106,31 +115,37 @@ pub(super) fn service_label(unit: &str) -> String {
     if edge(bytes.first()) && edge(bytes.last()) { unit.to_owned() } else { k8s_name(&[unit], LABEL) }
 }
 
-/// Deletes one object, if it is still ours when it is read again.
-async fn delete(set: &ApplySet, key: &ObjectKey, preview: bool) -> Result<Outcome, ClusterError> {
+/// Deletes one object, if it is still ours when it is read again; says why it is kept where it is.
+async fn delete(
+    set: &ApplySet,
+    key: &ObjectKey,
+    preview: bool,
+) -> Result<(Outcome, Option<String>), ClusterError> {
     let cluster = set.cluster();
     let resource = cluster.resource_of_group(&key.group, &key.kind).await?;
     let path = resource.path(key.namespace.as_deref(), &key.name);
     let what = key.to_string();
     let target = Target { cluster, path: &path, what: &what };
     for tried in 1.. {
-        let Some(live) = cluster.find(&path, &what, METADATA).await? else { return Ok(Outcome::Pruned) };
+        let Some(live) = cluster.find(&path, &what, METADATA).await? else {
+            return Ok((Outcome::Pruned, None));
+        };
         if !object::is_member(&live, set.id()) {
-            return Ok(Outcome::Released);
+            return Ok((Outcome::Released, None));
         }
-        if kept_by_nature(key, preview, &live).is_some() {
-            return Ok(Outcome::Kept);
+        if let Some(why) = kept_by_nature(key, preview, &live) {
+            return Ok((Outcome::Kept, Some(why)));
         }
         match target.delete_exactly(object::uid(&live), object::resource_version(&live)).await {
             Ok(()) => {
                 target.wait_until_gone(key, object::uid(&live)).await?;
-                return Ok(Outcome::Pruned);
+                return Ok((Outcome::Pruned, None));
             }
             Err(changed) if changed.is_code(409) && tried < TRIES => {}
             Err(failed) => return Err(failed),
         }
     }
-    Ok(Outcome::Kept)
+    Ok((Outcome::Kept, None))
 }
 
 /// Deletes the namespace of a preview with everything in it, and waits until it is gone.

@@ -3,6 +3,7 @@
 //! Counted in services per environment. What is held is deletion alone; the rest of the plan may go ahead
 //! ([`super::Plan::allowed`]). The answer of a person is bound to one plan by its id.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,9 @@ pub struct Brake {
     pub max_delete_percent: u8,
     /// Whether the environment, or its project, is no longer in the configuration.
     pub vanished: Option<Vanished>,
+    /// Services whose removal was held before. What the same change brings makes the share of what goes smaller, and is
+    /// no answer.
+    pub held_before: BTreeSet<String>,
     /// What could not be read completely, in words ("the list of Deployment.apps in shop-staging").
     pub incomplete: Vec<String>,
     /// How it is known that the preview's pull request is closed.
@@ -34,7 +38,7 @@ pub struct Brake {
 }
 
 /// What went away as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Vanished {
     /// The environment's document.
@@ -43,6 +47,8 @@ pub enum Vanished {
     Project,
     /// The place: the environment is somewhere else now.
     Place,
+    /// The environment that was in this namespace before, by project and name.
+    Owner(String),
 }
 
 /// A proof that a pull request is closed.
@@ -120,6 +126,8 @@ pub enum Reason {
     },
     /// The environment or its project is no longer in the configuration.
     Vanished(Vanished),
+    /// It was held before, and nobody has said yes.
+    Before,
     /// Something was not read completely; no approval helps, a complete reading does.
     Incomplete(String),
 }
@@ -146,15 +154,18 @@ pub(super) fn judge(
 
     let mut reasons = Vec::new();
     if !proven && deletes {
-        if let Some(what) = brake.vanished {
+        if let Some(what) = &brake.vanished {
             // that all of it would go is meant by that
-            reasons.push(Reason::Vanished(what));
+            reasons.push(Reason::Vanished(what.clone()));
         } else {
             if !scope.preview && total > 0 && going == total {
                 reasons.push(Reason::All);
             }
             if going >= AT_LEAST && going * 100 > total * usize::from(brake.max_delete_percent) {
                 reasons.push(Reason::Share { going, total, limit: brake.max_delete_percent });
+            }
+            if reasons.is_empty() && services.iter().any(|service| brake.held_before.contains(service)) {
+                reasons.push(Reason::Before);
             }
         }
     }
@@ -182,6 +193,10 @@ impl fmt::Display for Reason {
                 f.write_str("the environment is no longer in the configuration")
             }
             Self::Vanished(Vanished::Project) => f.write_str("the project is no longer in the configuration"),
+            Self::Vanished(Vanished::Owner(owner)) => {
+                write!(f, "the namespace was that of {owner} before, and has what that had")
+            }
+            Self::Before => f.write_str("it was held before, and nobody has approved it"),
             Self::Vanished(Vanished::Place) => f.write_str("the environment is in another namespace now"),
             Self::Incomplete(what) => write!(f, "{what} could not be read completely"),
         }

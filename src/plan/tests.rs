@@ -255,6 +255,17 @@ fn the_brake_holds_a_vanished_environment_and_an_incomplete_reading() {
     assert_eq!(reasons(&make(leaving(5, 0), &incomplete_only(), false)), [], "nothing would be deleted");
 }
 
+#[test]
+fn what_was_held_stays_held_however_much_comes_meanwhile() {
+    assert_eq!(reasons(&make(leaving(2, 2), &brake(), false)), [Reason::All]);
+    assert_eq!(reasons(&make(leaving(4, 2), &brake(), false)), [], "two others have come");
+    let asked = Brake { held_before: ["svc-0".to_owned()].into(), ..brake() };
+    let plan = make(leaving(4, 2), &asked, false);
+    assert_eq!(reasons(&plan), [Reason::Before]);
+    let approved = Brake { approved: Some(plan.id), ..asked };
+    assert_eq!(make(leaving(4, 2), &approved, false).verdict, Verdict::Go);
+}
+
 fn incomplete_only() -> Brake {
     Brake { incomplete: vec!["the list of Job.batch".into()], ..brake() }
 }

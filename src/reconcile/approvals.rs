@@ -78,6 +78,30 @@ impl Reconciler {
         Ok(())
     }
 
+    /// The services of an environment whose removal waits for a person. What waits for a complete reading goes by itself
+    /// once there is one.
+    pub(super) async fn held_before(
+        &self,
+        environment: &Environment,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        let key = self.place(environment).key(&environment.project, &environment.name);
+        let row = self.store().get(HELD, &key).await?;
+        let held: Option<HeldRemoval> = row.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let held = held.filter(|held| held.plan.is_some());
+        Ok(held.map(|held| held.services.into_iter().collect()).unwrap_or_default())
+    }
+
+    /// Forgets what was said of another config than the one that is followed now.
+    pub(super) async fn void_approvals(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        for (key, bytes) in self.store().list(APPROVED).await? {
+            let approval: Option<Approval> = serde_json::from_slice(&bytes).ok();
+            if approval.is_none_or(|approval| approval.config != snapshot.config_revision) {
+                self.store().remove(APPROVED, &key).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether somebody said yes to what a plan removes, and to the config as it is.
     pub(super) async fn is_approved(
         &self,

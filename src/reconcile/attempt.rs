@@ -30,6 +30,11 @@ impl Reconciler {
         if now.at.is_none() {
             return;
         }
+        if before.config_revision != now.config_revision
+            && let Err(error) = self.void_approvals(now).await
+        {
+            tracing::warn!(error = %chain(&error), "What was approved of an older config could not be forgotten.");
+        }
         let old: BTreeMap<_, _> = before.environments.iter().map(|e| ((&e.project, &e.name), e)).collect();
         let mut due = Vec::new();
         // templates and policies are no part of an environment, and may change all of them
@@ -121,6 +126,9 @@ impl Reconciler {
         let Planned { plan, prepared, records, mut standing, handle } =
             self.plan_environment(snapshot, environment).await?;
         let is_held = self.record_held(environment, &plan).await?;
+        if !plan.deletes() {
+            self.forget_owners_before(environment).await?;
+        }
         let mut quiet = plan.verdict == Verdict::Go && standing.is_empty();
         let plan = plan.allowed();
         self.forget_strays(environment, &plan).await?;

@@ -40,12 +40,13 @@ impl Reconciler {
     /// The inventory of an environment, opened once.
     pub(super) async fn handle(&self, environment: &Environment) -> Result<Arc<Handle>, ReconcileError> {
         let key = self.place(environment);
+        // also where it is open: it may be somebody else's until now
+        self.remember_place(environment).await?;
         let mut sets = self.0.sets.lock().await;
         if let Some(handle) = sets.get(&key) {
             return Ok(Arc::clone(handle));
         }
         let cluster = self.cluster(environment)?;
-        self.remember_place(environment).await?;
         let set = ApplySet::open(cluster, &environment.namespace, &self.0.instance).await?;
         let watches = self.watches(&key.cluster, cluster);
         let forgetful = environment.cluster.1 == ClusterType::Embedded

@@ -59,7 +59,13 @@ impl Reconciler {
     /// Remembers where an environment is, before anything of it is there.
     pub(super) async fn remember_place(&self, environment: &Environment) -> Result<(), StoreError> {
         let key = self.place(environment).key(&environment.project, &environment.name);
-        self.store().put_if_absent(SPACE, &key, b"").await.map(drop)
+        let known = || self.0.placed.lock().expect("no holder of this lock panics");
+        if known().contains(&key) {
+            return Ok(());
+        }
+        self.store().put_if_absent(SPACE, &key, b"").await?;
+        known().insert(key);
+        Ok(())
     }
 
     /// Forgets it, once nothing of the environment is there any more.
@@ -69,8 +75,38 @@ impl Reconciler {
         environment: &EnvironmentName,
         place: &Place,
     ) -> Result<(), StoreError> {
+        let key = place.key(project, environment);
         self.release(project, environment, place).await?;
-        self.store().remove(SPACE, &place.key(project, environment)).await.map(drop)
+        self.0.placed.lock().expect("no holder of this lock panics").remove(&key);
+        self.store().remove(SPACE, &key).await.map(drop)
+    }
+
+    /// Others that were where an environment is now.
+    async fn owners_before(
+        &self,
+        environment: &Environment,
+    ) -> Result<Vec<(ProjectName, EnvironmentName)>, StoreError> {
+        let here = self.place(environment);
+        let own = (&environment.project, &environment.name);
+        let mut places = self.places().await?;
+        places.retain(|(project, name), places| (project, name) != own && places.contains(&here));
+        Ok(places.into_keys().collect())
+    }
+
+    /// Who was where an environment is now, in words.
+    pub(super) async fn owner_before(&self, environment: &Environment) -> Result<Option<String>, StoreError> {
+        let owners = self.owners_before(environment).await?;
+        let names: Vec<_> = owners.iter().map(|(project, name)| format!("{project}/{name}")).collect();
+        Ok((!names.is_empty()).then(|| names.join(" and ")))
+    }
+
+    /// Nothing is left of whoever was where an environment is now.
+    pub(super) async fn forget_owners_before(&self, environment: &Environment) -> Result<(), StoreError> {
+        let here = self.place(environment);
+        for (project, name) in self.owners_before(environment).await? {
+            self.forget_place(&project, &name, &here).await?;
+        }
+        Ok(())
     }
 
     /// Everywhere that environments are or were.

@@ -86,11 +86,19 @@ impl Reconciler {
             namespace: environment.namespace.clone(),
             preview: environment.preview.is_some(),
         };
-        let brake = self.brake(snapshot, environment);
+        let mut brake = self.brake(snapshot, environment);
         let under = |brake: &Brake| {
             plan::plan(&Request { scope: &scope, units: &units, schema: Schema::builtin(), brake })
         };
         let mut plan = under(&brake)?;
+        if plan.deletes() {
+            // both are asked for only where something goes
+            brake.held_before = self.held_before(environment).await?;
+            if let Some(owner) = self.owner_before(environment).await? {
+                brake.vanished = Some(brake::Vanished::Owner(owner));
+            }
+            plan = under(&brake)?;
+        }
         if let Verdict::Held(held) = &plan.verdict
             && self.is_approved(held, environment, snapshot).await?
         {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{ReconcileError, Reconciler};
+use crate::desired::Runtime;
 use crate::store::DeploymentFilter;
 
 /// Deployments that are looked at; there is one live of each service.
@@ -14,6 +15,7 @@ const MOST: u32 = 100_000;
 impl Reconciler {
     /// Ends what the records say has ended. What is unfinished is taken up by the attempts.
     pub(super) async fn recover(&self) -> Result<(), ReconcileError> {
+        self.recover_urls().await?;
         let store = self.store();
         let live: BTreeMap<_, _> = store
             .services(None, None)
@@ -42,6 +44,18 @@ impl Reconciler {
                 let mut unfinished = self.0.unfinished.lock().expect("no holder of this lock panics");
                 unfinished.insert((project, environment, service));
             }
+        }
+        Ok(())
+    }
+
+    /// What runs as processes is reached where the proxy is now, also what no attempt looks at.
+    async fn recover_urls(&self) -> Result<(), ReconcileError> {
+        for (key, record) in self.records(|_| true).await? {
+            let url = record.detail.url.as_deref().and_then(|url| url::Url::parse(url).ok());
+            // only the proxy has a port
+            let Some(url) = url.filter(|url| url.port().is_some()) else { continue };
+            let here = url.host_str().map(|host| self.0.parts.hosts.url(Runtime::Process, host));
+            self.put_record(&key, |_, detail| detail.url = here).await?;
         }
         Ok(())
     }

@@ -6,16 +6,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::places::Place;
 use super::planning::Planned;
 use super::record::Record;
 use super::rollout::Key;
-use super::{Hint, Part, ReconcileError, Reconciler, Snapshot, chain};
+use super::{AGAIN, Hint, Part, ReconcileError, Reconciler, Snapshot, chain};
 use crate::cluster::{self, Outcome, prune};
 use crate::desired::{self, Environment};
 use crate::name::{EnvironmentName, ProjectName, ServiceName};
 use crate::plan::{ENVIRONMENT_UNIT, Plan};
+
+/// How long a look waits for what is going.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A service of an environment that should not exist.
 type Gone = (ServiceName, Arc<Record>);
@@ -42,11 +46,20 @@ impl Reconciler {
             .lock()
             .expect("no holder of this lock panics")
             .retain(|environment, _| left.contains_key(environment));
-        for ((project, name), left) in left {
-            if let Err(error) = self.without(now, &project, &name, &left).await {
-                tracing::warn!(environment = %name, error = %chain(&error), "An environment could not be taken down; it is tried again.");
+        let all = left.iter().map(|((project, name), left)| async move {
+            let without = self.without(now, project, name, left);
+            let patience = self.0.parts.clock.sleep(PATIENCE);
+            tokio::select! {
+                result = without => {
+                    if let Err(error) = result {
+                        tracing::warn!(environment = %name, error = %chain(&error), "An environment could not be taken down; it is tried again.");
+                    }
+                }
+                // what is still going is written down, and nobody else waits for it
+                () = patience => self.hint_after(AGAIN, Hint::Everything),
             }
-        }
+        });
+        futures::future::join_all(all).await;
     }
 
     /// Environments that should not exist, and those that were elsewhere before.
@@ -61,22 +74,12 @@ impl Reconciler {
         {
             all.entry((project, environment)).or_default().services.push((service, record));
         }
+        // what is where somebody else is now goes with what that one no longer wants
         let taken = self.taken(now);
-        for ((project, environment), mut places) in self.places().await? {
-            let there = kept.contains(&(&project, &environment));
-            for place in places.intersection(&taken) {
-                // whoever is there now has what was there
-                let stays = there
-                    && now
-                        .environment(project.as_str(), environment.as_str())
-                        .is_some_and(|e| self.place(e) == *place);
-                if !stays {
-                    self.forget_place(&project, &environment, place).await?;
-                }
-            }
+        for (key, mut places) in self.places().await? {
             places.retain(|place| !taken.contains(place));
             if !places.is_empty() {
-                all.entry((project, environment)).or_default().places = places;
+                all.entry(key).or_default().places = places;
             }
         }
         Ok(all)
@@ -171,17 +174,20 @@ impl Reconciler {
         let units = plan.allowed().units;
         for unit in units.iter().filter(|unit| unit.name != ENVIRONMENT_UNIT && unit.deletes()) {
             let changes = prune::prune(&handle.set, unit, false).await?;
-            let gone =
+            let is_gone =
                 |change: &&cluster::Change| matches!(change.outcome, Outcome::Pruned | Outcome::Released);
-            changes.changes.iter().filter(gone).for_each(|change| handle.watches.forget(&change.key));
+            let gone = changes.changes.iter().filter(is_gone);
+            let went = gone.map(|change| handle.watches.forget(&change.key)).count() > 0;
             if let Some(error) = changes.changes.into_iter().find_map(|change| change.error) {
                 return Err(error.into());
             }
-            let message =
-                format!("{} was removed from the namespace that the environment has left", unit.name);
-            self.event(&environment, None, "removed", &message).await?;
-            // the next look finds nothing there any more
-            self.hint(Hint::Everything);
+            // what is kept there is no reason to look again
+            if went {
+                let message =
+                    format!("{} was removed from the namespace that the environment has left", unit.name);
+                self.event(&environment, None, "removed", &message).await?;
+                self.hint(Hint::Everything);
+            }
         }
         Ok(())
     }

@@ -170,7 +170,6 @@ impl Reconciler {
                 Some(_) => self.record_failure_again(work).await?,
                 None => self.record_broken(work).await?,
             }
-            self.record_url(work).await?;
             if !work.unit.changes() || self.pauses(work) {
                 return Ok(None);
             }

@@ -296,9 +296,9 @@ impl Reconciler {
         memory: &mut Memory,
         hinted: &impl Fn(&RepositoryUrl) -> bool,
     ) {
-        let due = unique(mirrors)
-            .into_iter()
-            .filter(|(key, mirror)| hinted(mirror.url()) || !memory.refs.contains_key(*key));
+        // what could not be fetched has its own time
+        let is_new = |key: &str| !memory.refs.contains_key(key) && !memory.failed.contains_key(key);
+        let due = unique(mirrors).into_iter().filter(|(key, mirror)| hinted(mirror.url()) || is_new(key));
         let fetches = due.map(|(key, mirror)| async move {
             match mirror.fetch().await {
                 Ok(_) => (key, Refs::of(mirror).await, mirror),

@@ -26,6 +26,7 @@ async fn commits_go_live_and_mistakes_do_not() {
     drift::is_healed(&demo).await;
     drift::is_healed_while_a_rollout_waits(&demo).await;
     drift::is_healed_where_a_namespace_was_deleted(&demo).await;
+    what_takes_a_namespace_over_asks_before_anything_goes(&demo).await;
     a_word_that_was_given_outlives_the_process(demo).await.end();
 }
 
@@ -170,6 +171,79 @@ async fn an_environment_goes_once_somebody_says_so(demo: &Demo) {
     })
     .await;
     assert_eq!(demo.get("web-shop-staging").await.0, 200);
+}
+
+/// A project of three sleepers.
+fn sleepers(project: &str, names: [&str; 3]) -> Vec<(String, String)> {
+    let head = "apiVersion: branchline.dev/v1";
+    let folder = format!("projects/{project}");
+    let environment = format!(
+        "{head}\nkind: Environment\nmetadata: {{name: live}}\nspec: {{follow: branch, namespace: sleepers}}\n"
+    );
+    let mut files = vec![
+        (
+            format!("{folder}/project.yaml"),
+            format!("{head}\nkind: Project\nmetadata: {{name: {project}}}\nspec: {{}}\n"),
+        ),
+        (format!("{folder}/environments/live/environment.yaml"), environment),
+    ];
+    files.extend(names.map(|name| {
+        let spec = "type: worker\n  source: {repo: ../worker.git}\n  command: [sh, worker.sh]";
+        let service = format!("{head}\nkind: Service\nmetadata: {{name: {name}}}\nspec:\n  {spec}\n");
+        (format!("{folder}/services/{name}.yaml"), service)
+    }));
+    files
+}
+
+async fn what_takes_a_namespace_over_asks_before_anything_goes(demo: &Demo) {
+    let change = |gone: Option<&str>, files: Vec<(String, String)>| {
+        if let Some(gone) = gone {
+            demo.git("config", &["rm", "-r", "--quiet", gone]);
+        }
+        for (file, text) in files {
+            let path = demo.work("config").join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        demo.git("config", &["add", "--all"]);
+        demo.git("config", &["commit", "--quiet", "--message", "sleepers"]);
+        demo.git("config", &["push", "--quiet"]);
+    };
+    let named = async |names: [&str; 3]| {
+        let all = drift::deployments(demo, "sleepers").await.list(&ListParams::default()).await.unwrap();
+        names.iter().all(|name| all.iter().any(|one| one.metadata.name.as_deref() == Some(*name)))
+    };
+    change(None, sleepers("first", ["one", "two", "three"]));
+    until("they run", async || named(["one", "two", "three"]).await).await;
+    until("all is live", async || demo.status()["busy"] == false).await;
+    change(Some("projects/first"), sleepers("second", ["uno", "due", "tre"]));
+    until("the others run too", async || named(["uno", "due", "tre"]).await).await;
+    until("the removal of the first is held", async || {
+        demo.whole_status().await["held"][0]["reasons"]
+            .to_string()
+            .contains("the namespace was that of first/live")
+    })
+    .await;
+    demo.run(&["sync"]);
+    until("it has looked again", async || demo.whole_status().await["busy"] == false).await;
+    assert!(named(["one", "two", "three"]).await, "nothing goes before somebody says so");
+    change(Some("projects/second"), Vec::new());
+    until("both wait", async || {
+        let status = demo.whole_status().await;
+        let held = status["held"].as_array().unwrap();
+        held.iter().any(|held| held["services"].as_array().unwrap().len() == 6)
+    })
+    .await;
+    assert!(named(["one", "two", "three"]).await && named(["uno", "due", "tre"]).await);
+    until("all of them go", async || {
+        for held in demo.whole_status().await["held"].as_array().unwrap() {
+            if let Some(plan) = held["plan"].as_str() {
+                demo.run(&["approve", &plan[..12]]);
+            }
+        }
+        deployed(demo, "sleepers").await == 0 && demo.whole_status().await["held"] == json!([])
+    })
+    .await;
 }
 
 async fn a_word_that_was_given_outlives_the_process(demo: Demo) -> Demo {

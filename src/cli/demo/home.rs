@@ -1,5 +1,6 @@
 //! The folder of a demo: which one may be taken, and what is removed before a fresh start.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,8 @@ const OF_SERVER: [&str; 8] =
     ["builds", "mirrors", "runtime", "token", "cluster-token", "webhook-secret", "kubeconfig", "seal-key"];
 /// What the files of the store begin with.
 const STORE: &str = "branchline.db";
+/// What a running server holds.
+const LOCK: &str = "branchline.db.lock";
 
 /// Makes the folder, or takes one that a demo made or that has nothing in it where a demo puts things.
 pub(super) fn take(data: &Path, fresh: bool) -> anyhow::Result<()> {
@@ -37,6 +40,7 @@ pub(super) fn take(data: &Path, fresh: bool) -> anyhow::Result<()> {
         return Err(ends(Exit::Usage, message));
     }
     if fresh {
+        is_idle(data)?;
         remove(data)?;
     }
     std::fs::write(mark, WORDS).with_context(unreadable)
@@ -58,6 +62,16 @@ fn in_the_way(data: &Path) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
+/// Refuses a folder that a server works with: its files would go from under it.
+fn is_idle(data: &Path) -> anyhow::Result<()> {
+    let Ok(lock) = File::open(data.join(LOCK)) else { return Ok(()) };
+    lock.try_lock().map_err(|_| {
+        let message =
+            format!("a server runs in {}; hint: stop it first, or give another --data-dir", data.display());
+        ends(Exit::Usage, message)
+    })
+}
+
 /// Removes what the demo and its server made, and nothing else.
 fn remove(data: &Path) -> anyhow::Result<()> {
     for (name, _) in REPOSITORIES {
@@ -69,7 +83,8 @@ fn remove(data: &Path) -> anyhow::Result<()> {
     }
     for entry in data.read_dir().with_context(|| format!("{} cannot be read", data.display()))? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(STORE) {
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with(STORE) && name != LOCK {
             gone(&entry.path())?;
         }
     }

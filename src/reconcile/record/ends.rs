@@ -91,15 +91,6 @@ impl Reconciler {
         }
         Ok(())
     }
-    /// A service that does not move on is still reached where the proxy is now.
-    pub(in crate::reconcile) async fn record_url(&self, work: &Work) -> Result<(), StoreError> {
-        let here = |url: String| {
-            let host = url::Url::parse(&url).ok().and_then(|url| url.host_str().map(str::to_owned));
-            host.map_or(url, |host| self.0.parts.hosts.url(work.environment.runtime, &host))
-        };
-        self.put_row(&work.environment, &work.name, |_, detail| detail.url = detail.url.take().map(here))
-            .await
-    }
     /// A service that does not move on was put back as it ran, or could not be.
     pub(in crate::reconcile) async fn record_stood(
         &self,
@@ -317,9 +308,12 @@ impl Reconciler {
                 "degraded".clone_into(&mut row.state);
                 row.message = and_yet(row, detail, why);
             }
-            None if row.state == "degraded" => {
+            None if matches!(row.state.as_str(), "degraded" | "crashed") && row.live_deployment.is_some() => {
                 "live".clone_into(&mut row.state);
-                row.message = format!("Live on {}", short(detail.revision.as_deref()));
+                row.message = match &detail.failure {
+                    Some(failure) => and_yet(row, detail, failure),
+                    None => live_on(detail.revision.as_deref()),
+                };
             }
             _ => {}
         })

@@ -8,7 +8,7 @@ use crate::cluster::health::{self, Health};
 use crate::cluster::{self, ChangeSet, ClusterError, Outcome};
 use crate::plan::Action;
 use crate::reconcile::record::{Begun, Failure};
-use crate::reconcile::{ReconcileError, Reconciler, chain};
+use crate::reconcile::{Hint, ReconcileError, Reconciler, chain};
 use crate::render::manifest::ObjectKey;
 
 /// A rollout that makes no progress by itself fails after the deployment's own deadline and this.
@@ -24,15 +24,7 @@ impl Reconciler {
         // the cluster does not wait for what is only told
         let (written, told) =
             tokio::join!(self.write(work, &generated), self.step(begun, "Apply", "rollingOut"));
-        let without = match &written {
-            Ok(changes) => changes.errors().any(|(_, error)| error.lacks_namespace()),
-            Err(error) => error.lacks_namespace(),
-        };
-        if without {
-            // what is held of it is gone with it: the next try begins with the namespace
-            self.lose_namespace(&work.environment).await;
-        }
-        let changes = written?;
+        let changes = self.or_lost(work, written).await?;
         begun.note(&changes);
         self.expect(work, &changes).await?;
         told?;
@@ -49,6 +41,24 @@ impl Reconciler {
         );
         self.step_done(begun, "Apply", Some(&detail)).await?;
         Ok(None)
+    }
+
+    /// What a write answered. Where the namespace is gone, what is held of it is gone with it: the next try begins with
+    /// the namespace.
+    async fn or_lost(
+        &self,
+        work: &Work,
+        written: Result<ChangeSet, ClusterError>,
+    ) -> Result<ChangeSet, ClusterError> {
+        let without = match &written {
+            Ok(changes) => changes.errors().any(|(_, error)| error.lacks_namespace()),
+            Err(error) => error.lacks_namespace(),
+        };
+        if without {
+            self.lose_namespace(&work.environment).await;
+            self.hint(Hint::at(&work.environment));
+        }
+        written
     }
 
     pub(super) async fn write(
@@ -147,7 +157,7 @@ impl Reconciler {
     pub(super) async fn heal(&self, work: &Work) -> Result<(), ReconcileError> {
         let put_right = self.begin_standing(work).await?;
         let generated = work.good().map(|good| good.generated.clone()).unwrap_or_default();
-        let changes = self.write(work, &generated).await?;
+        let changes = self.or_lost(work, self.write(work, &generated).await).await?;
         self.expect(work, &changes).await?;
         put_right.note(&changes);
         for (change, error) in changes.errors() {

@@ -68,7 +68,10 @@ impl Reconciler {
         loop {
             let work = Arc::clone(&newest.borrow_and_update());
             if work.standing.is_some() && work.unit.changes() {
-                self.heal(&work).await?;
+                // it is tried again when something moves; the image is waited for in any case
+                if let Err(error) = self.heal(&work).await {
+                    tracing::warn!(service = %work.name, error = %chain(&error), "What runs could not be put back as it was.");
+                }
             }
             tokio::select! {
                 () = cancel.cancelled() => return Ok(End::Superseded),

@@ -115,6 +115,13 @@ impl Demo {
         serde_json::from_str(&said).unwrap()
     }
 
+    /// The status of all projects.
+    pub(crate) async fn whole_status(&self) -> Value {
+        let token = std::fs::read_to_string(self.data.join("token")).unwrap();
+        let answer = self.http.get(format!("{}/api/v1/status", self.server)).bearer_auth(token.trim());
+        answer.send().await.unwrap().json().await.unwrap()
+    }
+
     /// The record of a service, `null` where there is none.
     pub(crate) fn service(&self, environment: &str, service: &str) -> Value {
         let status = self.status();
