@@ -259,7 +259,7 @@ fn the_brake_holds_a_vanished_environment_and_an_incomplete_reading() {
 fn what_was_held_stays_held_however_much_comes_meanwhile() {
     assert_eq!(reasons(&make(leaving(2, 2), &brake(), false)), [Reason::All]);
     assert_eq!(reasons(&make(leaving(4, 2), &brake(), false)), [], "two others have come");
-    let asked = Brake { held_before: ["svc-0".to_owned()].into(), ..brake() };
+    let asked = Brake { held_before: ["s0".to_owned()].into(), ..brake() };
     let plan = make(leaving(4, 2), &asked, false);
     assert_eq!(reasons(&plan), [Reason::Before]);
     let approved = Brake { approved: Some(plan.id), ..asked };
