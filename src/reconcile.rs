@@ -251,8 +251,8 @@ pub(crate) struct Inner {
     hints: mpsc::Sender<Hint>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     sets: tokio::sync::Mutex<BTreeMap<places::Place, Arc<clusters::Handle>>>,
-    /// Places that are remembered in the store.
-    placed: Mutex<BTreeSet<String>>,
+    /// Places that are remembered in the store, once they were read.
+    placed: tokio::sync::Mutex<Option<BTreeSet<String>>>,
     /// Namespaces that somebody deleted since the start, by cluster.
     lost_namespaces: Mutex<BTreeSet<places::Place>>,
     watches: Mutex<BTreeMap<String, crate::cluster::watch::Watches>>,
@@ -296,7 +296,7 @@ impl Reconciler {
             hints,
             snapshot: watch::Sender::default(),
             sets: tokio::sync::Mutex::default(),
-            placed: Mutex::default(),
+            placed: tokio::sync::Mutex::default(),
             lost_namespaces: Mutex::default(),
             watches: Mutex::default(),
             rollouts: rollout::Running::default(),

@@ -84,7 +84,7 @@ impl Reconciler {
         &self,
         environment: &Environment,
     ) -> Result<BTreeSet<String>, StoreError> {
-        let key = self.place(environment).key(&environment.project, &environment.name);
+        let key = self.place_key(environment);
         let row = self.store().get(HELD, &key).await?;
         let held: Option<HeldRemoval> = row.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let held = held.filter(|held| held.plan.is_some());
@@ -109,7 +109,7 @@ impl Reconciler {
         environment: &Environment,
         snapshot: &Snapshot,
     ) -> Result<bool, StoreError> {
-        let key = self.place(environment).key(&environment.project, &environment.name);
+        let key = self.place_key(environment);
         self.covers(&key, &held.services, snapshot).await
     }
 
@@ -128,15 +128,15 @@ impl Reconciler {
         &self,
         snapshot: &Snapshot,
     ) -> Result<(Vec<HeldRemoval>, bool), StoreError> {
-        let mut waiting = self.held().await?;
-        let all = waiting.len();
-        for (index, held) in waiting.clone().into_iter().enumerate().rev() {
+        let (mut waiting, mut under_way) = (Vec::new(), false);
+        for held in self.held().await? {
             let key = held.place.key(&held.project, &held.environment);
             if self.covers(&key, &held.services, snapshot).await? {
-                waiting.remove(index);
+                under_way = true;
+            } else {
+                waiting.push(held);
             }
         }
-        let under_way = waiting.len() < all;
         Ok((waiting, under_way))
     }
 
@@ -198,17 +198,11 @@ impl Reconciler {
         self.event(environment, None, "held", &message).await
     }
 
-    /// Nothing is held of an environment any more.
-    pub(super) async fn release(
-        &self,
-        project: &ProjectName,
-        environment: &EnvironmentName,
-        place: &Place,
-    ) -> Result<(), StoreError> {
-        let key = place.key(project, environment);
+    /// Nothing is held of the place of this key any more.
+    pub(super) async fn release(&self, key: &str) -> Result<(), StoreError> {
         // most never were
-        if self.store().get(HELD, &key).await?.is_some() {
-            self.store().remove(HELD, &key).await?;
+        if self.store().get(HELD, key).await?.is_some() {
+            self.store().remove(HELD, key).await?;
         }
         Ok(())
     }

@@ -159,7 +159,7 @@ impl Reconciler {
         }
         if !is_held {
             // only now: until here nobody says that nothing is under way
-            self.release(&environment.project, &environment.name, &self.place(environment)).await?;
+            self.release(&self.place_key(environment)).await?;
         }
         handle.quiet.note(quiet.then_some(circumstances));
         Ok(whole)

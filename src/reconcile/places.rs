@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::{MappedMutexGuard, MutexGuard};
 
 use super::{Reconciler, Snapshot};
 use crate::config::root::ClusterType;
@@ -56,15 +57,29 @@ impl Reconciler {
         Place { cluster, namespace: environment.namespace.clone() }
     }
 
+    /// The key of an environment at its place.
+    pub(super) fn place_key(&self, environment: &Environment) -> String {
+        self.place(environment).key(&environment.project, &environment.name)
+    }
+
+    /// The keys of all places, read from the store once: every look asks for them.
+    async fn placed(&self) -> Result<MappedMutexGuard<'_, BTreeSet<String>>, StoreError> {
+        let mut placed = self.0.placed.lock().await;
+        if placed.is_none() {
+            let rows = self.store().list(SPACE).await?;
+            *placed = Some(rows.into_iter().map(|(key, _)| key).collect());
+        }
+        Ok(MutexGuard::map(placed, Option::get_or_insert_default))
+    }
+
     /// Remembers where an environment is, before anything of it is there.
     pub(super) async fn remember_place(&self, environment: &Environment) -> Result<(), StoreError> {
-        let key = self.place(environment).key(&environment.project, &environment.name);
-        let known = || self.0.placed.lock().expect("no holder of this lock panics");
-        if known().contains(&key) {
-            return Ok(());
+        let key = self.place_key(environment);
+        let mut placed = self.placed().await?;
+        if !placed.contains(&key) {
+            self.store().put(SPACE, &key, b"").await?;
+            placed.insert(key);
         }
-        self.store().put_if_absent(SPACE, &key, b"").await?;
-        known().insert(key);
         Ok(())
     }
 
@@ -76,9 +91,11 @@ impl Reconciler {
         place: &Place,
     ) -> Result<(), StoreError> {
         let key = place.key(project, environment);
-        self.release(project, environment, place).await?;
-        self.0.placed.lock().expect("no holder of this lock panics").remove(&key);
-        self.store().remove(SPACE, &key).await.map(drop)
+        self.release(&key).await?;
+        let mut placed = self.placed().await?;
+        self.store().remove(SPACE, &key).await?;
+        placed.remove(&key);
+        Ok(())
     }
 
     /// Others that were where an environment is now.
@@ -112,8 +129,7 @@ impl Reconciler {
     /// Everywhere that environments are or were.
     pub(super) async fn places(&self) -> Result<Places, StoreError> {
         let mut places = Places::new();
-        for (key, _) in self.store().list(SPACE).await? {
-            let Some((project, environment, place)) = Place::parse(&key) else { continue };
+        for (project, environment, place) in self.placed().await?.iter().filter_map(|key| Place::parse(key)) {
             places.entry((project, environment)).or_default().insert(place);
         }
         Ok(places)

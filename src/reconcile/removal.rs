@@ -159,7 +159,7 @@ impl Reconciler {
             }
         };
         let part = Part { project: Some(project.as_str()), environment: Some(name.as_str()), service: None };
-        if !plan.units.iter().any(|unit| unit.deletes()) && (moved || !self.0.rollouts.any(&part).await) {
+        if !plan.deletes() && (moved || !self.0.rollouts.any(&part).await) {
             if !moved {
                 self.forget_services((project, name), &left.services).await?;
             }
